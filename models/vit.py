@@ -177,15 +177,14 @@ class ViT(nnx.Module):
         added; None replaces none.
       mask_D: the mask token.
       any_size: whether images may be of another size than
-        model.image.image_size, for which learned positions are resized
-        (bilinear, antialiased, as NaFlex's).
+        model.image.image_size, for which positions are resized (bilinear,
+        antialiased, as NaFlex's).
 
     Returns:
       [b, E], not L2-normalised, and [b, N, D] without a cls token.
 
     Raises:
-      ValueError: positions cannot be resized, or pool="queries", which has no
-        norm of single tokens.
+      ValueError: pool="queries", which has no norm of single tokens.
     """
     if self.config.pool == "queries":
       raise ValueError(
@@ -296,11 +295,6 @@ class ViT(nnx.Module):
 
   def _resized(self, position_ND: jax.Array, size: int) -> jax.Array:
     """Return the positions of images of another size, in pixels."""
-    if self.position is None:
-      raise ValueError(
-        "views of another size than model.image.image_size need"
-        f' model.image.position="learned"; got "{self.config.position}"'
-      )
     num_first = int(self.config.has_cls)
     old, new = (
       x // self.config.patch_size for x in (self.config.image_size, size)

@@ -47,6 +47,7 @@ def get_config(arg: str = "masked") -> ml_collections.ConfigDict:
   model.dtype, model.embed_dim = "float32", _TOWER["width"]
   siglip.set_towers(config, _TOWER, _TEXT, model.embed_dim)
   model.image.patch_size = 8
+  model.image.position = "sincos2d"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.warmup_steps = 50
   config.checkpoint.every_steps = _NUM_STEPS

@@ -12,7 +12,7 @@
                 pixel, 0 of the photograph and 1 + place in NAMES of an icon
   styles.jsonl  one icon of a set that no other file has, on photographs of
                 test, with its name as "label"
-  names.txt     NAMES, a name a line
+  dense.json    the set of probe and test for --task=evaluate --dense
 
 test.jsonl has masks too. Photographs are those that scikit-image and
 scikit-learn carry, faded to about a third of their contrast.
@@ -130,7 +130,16 @@ def make(
         row = {"image": row["image"], "label": made.labels[0]}
       lines.append(json.dumps(row) + "\n")
     whole_files.write(out / f"{file}.jsonl", "".join(lines).encode())
-  whole_files.write(out / "names.txt", "\n".join((*NAMES, "")).encode())
+  dense = {
+    "kind": "segmentation",
+    "name": "icons",
+    "train": "probe.jsonl",
+    "test": "test.jsonl",
+    "classes": ["background", *NAMES],
+    "first": 0,
+    "void": [],
+  }
+  whole_files.write(out / "dense.json", json.dumps(dense).encode())
   return dict(sizes)
 
 

@@ -78,8 +78,19 @@ def test_views_of_another_size():
   )
   with pytest.raises((ValueError, TypeError)):
     tower.embedding_and_tokens(small)
-  with pytest.raises(ValueError, match="model.image.position"):
-    _tower("map", "sincos2d").embedding_and_tokens(small, any_size=True)
+
+
+def test_fixed_positions_of_another_size_are_between_their_neighbours():
+  tower = _tower("map", "sincos2d")
+  _, tokens = tower.embedding_and_tokens(IMAGES[:, :8, :8], any_size=True)
+  assert tokens.shape[1] == 4
+  grid = np.asarray(tower._positions()).reshape(4, 4, -1)
+  halves = np.asarray(tower._resized(tower._positions(), 8)).reshape(2, 2, -1)
+  assert (halves <= grid.max((0, 1)) + 1e-6).all()
+  assert (halves >= grid.min((0, 1)) - 1e-6).all()
+  # The columns of a row differ in its first half alone, x; rows in y.
+  assert np.ptp(halves, axis=0).max() > 0.1
+  assert np.ptp(halves, axis=1).max() > 0.1
 
 
 def test_constant_positions_stay_constant_in_another_size():

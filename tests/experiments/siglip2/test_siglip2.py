@@ -56,8 +56,8 @@ def test_rows_name_what_is_in_their_pictures(tmp_path):
   for row in rows["styles"]:
     assert row["label"] in prepare.NAMES
     assert np.asarray(Image.open(tmp_path / row["image"]))[..., 1].max() > 200
-  names = (tmp_path / "names.txt").read_text().split("\n")
-  assert names == [*prepare.NAMES, ""]
+  described = json.loads((tmp_path / "dense.json").read_text())
+  assert described["classes"] == ["background", *prepare.NAMES]
 
 
 def test_a_faded_photograph_has_less_contrast():
