@@ -268,6 +268,10 @@ def _loss() -> ml_collections.ConfigDict:
   # CLIP-RSICD on 8 TPU cores) or "microbatch" (one micro-batch over all
   # devices, as with gradient accumulation in StreetCLIP). At least two rows.
   loss.scope = "global"
+  # Weight of the loss of pairs beside those of config.decoding, distillation
+  # and captioning; 1 without them. 0: no pair is compared and no text embedded,
+  # and optimizer.freeze holds what then learns nothing (docs/joint.md).
+  loss.weight = 1.0
   return loss
 
 

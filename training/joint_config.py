@@ -36,6 +36,11 @@ def check(
     )
   if not (decoding.is_on or distillation.is_on):
     return
+  if not loss.has_pairs and not decoding.is_on:
+    checks.refuse(
+      "loss.weight must be above 0 without a decoder, decoding.weight=0: the"
+      " towers would learn from no text; got 0"
+    )
   section = "decoding" if decoding.is_on else "distillation"
   if loss.name not in losses.LOSSES:
     checks.refuse(
