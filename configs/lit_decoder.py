@@ -18,7 +18,7 @@ Command:
     --config.data.sources.refcoco_plus.path=REFCOCO+ \
     --config.data.sources.refcocog.path=REFCOCOG
   python main.py --config=configs/siglip.py:mini --workdir=runs/siglip_mini
-  python main.py --config=configs/lit_decoder.py:mini --workdir=runs/decoder_mini
+  python main.py --config=configs/lit_decoder.py:mini --workdir=runs/captions
 Any published weights or run: --config.init_from=MODEL.
 Hardware: not known.
 Expected: not yet run at size.
