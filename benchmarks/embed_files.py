@@ -27,8 +27,9 @@ from absl import app, flags, logging
 
 from benchmarks import photos, rounds
 from configs import clip
+from evaluators import row_batches
 from inference import model as model_lib
-from inference import python_model, read_ahead, row_batches
+from inference import python_model, read_ahead
 from input_pipeline.images import image_ops, image_protocols
 from models import dual_encoder
 from runtime import mesh as mesh_lib

@@ -42,7 +42,7 @@ EmbedSplit = Callable[
 ]
 
 # Groups beside figures that are none of the model.
-_BESIDE = {"chance", "intervals", "protocol"}
+_BESIDE = {"chance", "intervals", "protocol", "baselines"}
 # Worst queries of a retrieval set in a gallery, each way.
 _NUM_WORST = 5
 

@@ -11,7 +11,13 @@ import jax
 import numpy as np
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
-from evaluators.sets import choices, field_set, holdout, videos
+from evaluators.sets import (
+  choices,
+  expressions,
+  field_set,
+  holdout,
+  videos,
+)
 from evaluators.sets import places as places_lib
 from evaluators.sets.disk import items
 from input_pipeline import evaluation_split, model_inputs, pipeline
@@ -44,7 +50,8 @@ class EvaluateConfig:
     | zero_shot.ZeroShotConfig
     | labelled.LabelledConfig
     | places_lib.PlacesConfig
-    | choices.ChoicesConfig,
+    | choices.ChoicesConfig
+    | expressions.ReferringConfig,
   ] = dataclasses.field(hash=False)
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
@@ -140,6 +147,15 @@ class EvaluateConfig:
     }
 
   @property
+  def generated_sets(self) -> dict[str, expressions.ReferringConfig]:
+    """Sets whose answers a decoder writes by name, in alphabetical order."""
+    return {
+      name: section
+      for name, section in sorted(self.sets.items())
+      if isinstance(section, expressions.ReferringConfig)
+    }
+
+  @property
   def zero_shot_sets(self) -> dict[str, zero_shot.ZeroShotConfig]:
     """Zero-shot sets by name, in alphabetical order."""
     return {
@@ -162,6 +178,7 @@ class Data:
     inputs: image protocol and tokenizer of the model.
     held_out: sets of what evaluate.holdout keeps out of training.
     labelled: labelled sets by name.
+    generated: sets whose answers a decoder writes, by name.
     dtype: type of the model's arithmetic.
     is_sample: whether some splits are samples, which may lack a language or
       the classes of a set.
@@ -176,6 +193,9 @@ class Data:
     default_factory=dict
   )
   labelled: Mapping[str, field_set.FieldSet] = dataclasses.field(
+    default_factory=dict
+  )
+  generated: Mapping[str, expressions.Expressions] = dataclasses.field(
     default_factory=dict
   )
   dtype: str = ""
@@ -211,6 +231,8 @@ class Data:
   def sample(self, num: int) -> "Data":
     """Return the sets on samples of their sources.
 
+    Sets whose answers a decoder writes are left out: they have no samples.
+
     Args:
       num: most examples of a source.
     """
@@ -229,7 +251,9 @@ class Data:
       if isinstance(source, holdout.HeldOut) and is_joined(source):
         parts = [splits[one] for one in source.alone()]
         splits[source] = evaluation_split.joined(parts)
-    return dataclasses.replace(self, splits=splits, is_sample=True)
+    return dataclasses.replace(
+      self, splits=splits, generated={}, is_sample=True
+    )
 
   def protocol(self, source: Source) -> dict[str, object]:
     """Return what figures on a source depend on beside the parameters."""
@@ -342,6 +366,10 @@ def load_data(
     source = key_of(opened)
     if source not in splits:
       splits[source] = _opened(data, source, name, inputs)
+  generated = {
+    name: section.open(name, data)
+    for name, section in config.generated_sets.items()
+  }
   return Data(
     config=config,
     languages=data.languages,
@@ -350,6 +378,7 @@ def load_data(
     inputs=inputs,
     held_out=held_out,
     labelled=opened_sets,
+    generated=generated,
     dtype=dtype,
   )
 

@@ -165,7 +165,11 @@ def table(results: Mapping[str, Any]) -> str:
     for line in lines
   ]
   text += ["", "In brackets: chance."]
-  for more in (group_figures.lines(results), _measure_lines(results)):
+  for more in (
+    group_figures.lines(results),
+    _baseline_lines(results),
+    _measure_lines(results),
+  ):
     if listed := [*more]:
       text += ["", *listed]
   return "\n".join(text)
@@ -177,6 +181,17 @@ def measures(results: Mapping[str, Any]) -> dict[str, list[tables.Row]]:
   every = sets | results.get(ZERO_SHOT, {})
   by_set = {name: [*tables.rows(record)] for name, record in every.items()}
   return {name: some for name, some in by_set.items() if some}
+
+
+def _baseline_lines(results: Mapping[str, Any]) -> Iterator[str]:
+  """Yield lines on the rules that boxes are compared with, for people."""
+  for name, record in results.items():
+    if not (some := record.get("baselines")):
+      continue
+    yield f"{name.replace('_', ' ')}: boxes without a decoder"
+    for rule, figures in some.items():
+      values = ", ".join(f"{title(k)} {x:.3f}" for k, x in figures.items())
+      yield f"  {rule}: {values}"
 
 
 def _measure_lines(results: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image as PillowImage
 
-from inference import row_batches
+from evaluators import row_batches
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops, levels
 

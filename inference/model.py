@@ -8,13 +8,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from evaluators import embedding
+from evaluators.generating import captioner as captioner_lib
 from input_pipeline import model_inputs, published_inputs, tokenizers
-from input_pipeline.regions import box_tokens
 from models import dual_encoder
-from models.decoding import decoder_config
 from models.pretrained import families, loading, opening
 from models.pretrained.families import open_clip
 from models.pretrained.fused import open_clip_coca
@@ -107,26 +105,6 @@ class Model:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-  """Decoder of texts that learned beside a run's model.
-
-  Attributes:
-    config: its shape.
-    graph: decoder without its parameters.
-    params: on every device of the model's mesh.
-    vocabulary: ids of texts, boxes and tasks.
-    num_tokens: most ids that it was taught to predict of a text, the end
-      included (data.regions.num_tokens).
-  """
-
-  config: decoder_config.DecoderConfig
-  graph: nnx.GraphDef
-  params: Any
-  vocabulary: box_tokens.Vocabulary
-  num_tokens: int
-
-
 def load(
   path: str | pathlib.Path, mesh: jax.sharding.Mesh | None = None
 ) -> Model:
@@ -194,7 +172,7 @@ def load_run(
 
 def load_captioner(
   folder: pathlib.Path, mesh: jax.sharding.Mesh | None = None
-) -> tuple[Model, Decoder]:
+) -> tuple[Model, captioner_lib.Decoder]:
   """Return a run's model as `load_run` does, and the decoder beside it.
 
   Raises:
@@ -209,12 +187,13 @@ def load_captioner(
       " trained with config.decoding.weight above 0 (docs/captioning.md)"
     )
   regions = config.data.regions
-  return model, Decoder(
+  return model, captioner_lib.Decoder(
     config=config.decoding.decoder,
     graph=joint.decoder_graph(config),
     params=variables[joint.DECODER],
     vocabulary=regions.vocabulary(config.data.vocab_size),
     num_tokens=regions.num_tokens,
+    tasks=regions.taught,
   )
 
 

@@ -15,12 +15,12 @@ import jax
 import numpy as np
 from PIL import Image as PillowImage
 
-from evaluators import embedding, embedding_cache, zero_shot
-from inference import given_images, read_ahead, row_batches
+from evaluators import embedding, embedding_cache, row_batches, zero_shot
+from evaluators.generating import captioner as captioner_lib
+from evaluators.generating import places, settings
+from inference import given_images, read_ahead
 from inference import model as model_lib
 from inference.explaining import heat_maps, heat_pictures
-from inference.generating import captioner as captioner_lib
-from inference.generating import places, settings
 from input_pipeline import model_inputs, tokenizers
 from runtime import checks
 from runtime.storage import bucket_path

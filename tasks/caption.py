@@ -55,8 +55,8 @@ FLAGS = (
 def run() -> int:
   """Run --task=caption."""
   path, out = str(flags.workdir()), flags.out()
+  from evaluators.generating import settings
   from inference.captioning import caption
-  from inference.generating import settings
 
   wanted = caption.Wanted(
     images=flags.IMAGES.value,

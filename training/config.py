@@ -13,6 +13,7 @@ from typing import Any
 
 import losses
 from evaluators import suite_data, summary
+from evaluators.generating import generated_sets
 from evaluators.sets import holdout
 from input_pipeline import pipeline
 from input_pipeline.detecting import detection_data
@@ -122,6 +123,7 @@ class Config:
     joint_config.check(
       self.data, self.model, self.loss, self.decoding, self.distillation
     )
+    self._check_generated()
     for section, is_on in (
       ("vqa", self.vqa.is_on),
       ("detection", self.detection.is_on),
@@ -275,6 +277,11 @@ class Config:
         f"evaluate.loss must be False with loss.name={losses.CLASSES!r}, as it"
         " is the loss of pairs; got True"
       )
+
+  def _check_generated(self) -> None:
+    """Refuse sets whose answers a decoder writes, without one."""
+    tasks = self.data.regions.taught if self.decoding.is_on else ()
+    generated_sets.check(self.evaluate.generated_sets, tasks)
 
   def _check_selection(self) -> None:
     """Refuse a figure of checkpoint.select that no evaluation will have."""

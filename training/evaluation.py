@@ -10,6 +10,8 @@ import jax
 import numpy as np
 
 from evaluators import embedding, suite, suite_data, summary
+from evaluators.generating import captioner as captioner_lib
+from evaluators.generating import generated_sets
 from input_pipeline import evaluation_split, model_inputs
 from models import batch_norm, dual_encoder
 from models.video import embedding as video_embedding
@@ -22,6 +24,7 @@ from training import (
   optimizer,
   validation_loss,
 )
+from training.objectives import joint
 
 
 @dataclasses.dataclass
@@ -57,6 +60,8 @@ class Evaluator:
     embedder: functions of the model.
     losses: losses of retrieval sets by name (validation_loss.py), None where
       config.evaluate.loss is False.
+    writer: decoder without parameters, for sets whose answers it writes; None
+      where there is no such set.
     kept: arrays that later evaluations need not make again.
   """
 
@@ -67,6 +72,7 @@ class Evaluator:
   losses: (
     Callable[[suite_data.Data, suite.Embeddings, Any], dict[str, float]] | None
   ) = None
+  writer: captioner_lib.Captioner | None = None
   kept: Kept = dataclasses.field(default_factory=Kept)
 
   def scalars(self, variables: Any, step_seconds: float) -> dict[str, float]:
@@ -106,7 +112,7 @@ class Evaluator:
       results = self._score(data, embeddings, variables)
       scalars = suite.scalars(results)
       sample = self._sample()
-      if sample is not None and sample is not self.data:
+      if sample is not None and sample.is_sample:
         sample = self._headed(sample, variables)
         part = suite.of_sample(sample, embeddings)
         scored = self._score(sample, part, variables)
@@ -141,7 +147,8 @@ class Evaluator:
 
   def _of(self, decided: evaluation_sample.Sample) -> suite_data.Data:
     if decided.num_examples is None:
-      return self.data
+      # What a decoder writes takes time that was not measured.
+      return dataclasses.replace(self.data, generated={})
     return self.data.sample(decided.num_examples)
 
   def _run(
@@ -163,11 +170,20 @@ class Evaluator:
   def _score(
     self, data: suite_data.Data, embeddings: suite.Embeddings, variables: Any
   ) -> suite.Results:
-    """Return the results of suite.score, with losses where they are asked."""
+    """Return the results of suite.score, losses and what a decoder writes."""
     results = suite.score(data, embeddings, self.embedder.mesh)
     if self.losses is not None:
       for name, value in self.losses(data, embeddings, variables).items():
         results[name][validation_loss.NAME] = value
+    if data.generated:
+      assert self.writer is not None  # `make` made it
+      towers = {k: x for k, x in variables.items() if k != joint.DECODER}
+      results |= generated_sets.results(
+        data.generated,
+        self.writer.of_params(towers, variables[joint.DECODER]),
+        self.embedder.should_stop,
+      )
+      results.setdefault(summary.INPUTS, data.inputs.facts())
     return results
 
   def _named(
@@ -272,7 +288,37 @@ def make(
   losses = None
   if config.evaluate.loss:
     losses = validation_loss.make(config, mesh)
-  return Evaluator(config, folder, data, embedder, losses)
+  writer = _make_writer(config, mesh, inputs)
+  return Evaluator(config, folder, data, embedder, losses, writer)
+
+
+def _make_writer(
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  inputs: model_inputs.ModelInputs,
+) -> captioner_lib.Captioner | None:
+  """Return a decoder without parameters; None where no set asks for it."""
+  if not config.evaluate.generated_sets:
+    return None
+  regions = config.data.regions
+  return captioner_lib.Captioner(
+    captioner_lib.TrainedTowers(
+      config.model,
+      None,
+      mesh,
+      lambda: inputs.image_protocol,
+      lambda: inputs.tokenizer,
+    ),
+    captioner_lib.Decoder(
+      config=config.decoding.decoder,
+      graph=joint.decoder_graph(config),
+      params=None,
+      vocabulary=regions.vocabulary(config.data.vocab_size),
+      num_tokens=regions.num_tokens,
+      tasks=regions.taught,
+    ),
+    config.evaluate.batch_size,
+  )
 
 
 def _is_locked(

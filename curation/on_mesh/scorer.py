@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from curation import operators, pool
 from curation.on_disk import embedding_store
-from evaluators import embedding
+from evaluators import embedding, row_batches
 from inference import model as model_lib
-from inference import read_ahead, row_batches
+from inference import read_ahead
 from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops
 from input_pipeline.sources import record

@@ -77,6 +77,14 @@ def places(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   } | fields
 
 
+def referring(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+  """Return the section of a set of expressions; `fields` are changed.
+
+  Fields: evaluators.sets.expressions.ReferringConfig.
+  """
+  return {"kind": "referring", "source": dict(source), "splits": ()} | fields
+
+
 def selection(items: str) -> dict[str, Any]:
   """Return the section of a set of items, of a file of JSON lines.
 

@@ -21,12 +21,12 @@ from typing import Any
 import pyarrow as pa
 
 from evaluators import summary
+from evaluators.generating import captioner as captioner_lib
+from evaluators.generating import settings as settings_lib
 from evaluators.metrics.generation import tokens as tokens_lib
 from inference import pictures, python_model, read_ahead
 from inference.captioning import judging
 from inference.classifying import request, result_table, sources
-from inference.generating import captioner as captioner_lib
-from inference.generating import settings as settings_lib
 from runtime import checks, progress, provenance
 from runtime.storage import bucket_path, remote, strict_json, whole_files
 

@@ -10,7 +10,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from inference import pictures, python_model, read_ahead, row_batches
+from evaluators import row_batches
+from inference import pictures, python_model, read_ahead
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from input_pipeline.sources import columns as columns_lib

@@ -15,7 +15,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inference import pictures, row_batches
+from evaluators import row_batches
+from inference import pictures
 from inference.embeddings import jobs, part_files, shards
 from runtime import checks, cluster, progress
 from runtime.storage import (

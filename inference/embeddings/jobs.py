@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from evaluators import embedding, embedding_cache
+from evaluators import embedding, embedding_cache, row_batches
 from inference import model as model_lib
-from inference import pictures, read_ahead, row_batches
+from inference import pictures, read_ahead
 from inference.embeddings import part_files
 from input_pipeline import faults, model_inputs, tokenizers
 from input_pipeline.images import image_ops

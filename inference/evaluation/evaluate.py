@@ -23,6 +23,8 @@ from evaluators import (
   zero_shot,
 )
 from evaluators.figures import gallery
+from evaluators.generating import captioner as captioner_lib
+from evaluators.generating import generated_sets
 from inference import model as model_lib
 from inference.evaluation import configured_sets, set_measures
 from input_pipeline import (
@@ -74,7 +76,8 @@ def run(
   opened = open_sets(
     *(model, config, path if is_run else ""), asked=asked, protocol=protocol
   )
-  evaluated = figures(model, config, opened, cache_dir=cache_dir)
+  writer = make_writer(model, config)
+  evaluated = figures(model, config, opened, cache_dir=cache_dir, writer=writer)
   if cluster.is_first():
     page = evaluated.write(bucket_path.make(out or path))
     metrics.say(f"Report: {page}")
@@ -174,6 +177,12 @@ def open_sets(
   Raises:
     ValueError: as `run`.
   """
+  sets = config.evaluate.generated_sets
+  if sets and protocol != protocols.OWN:
+    raise ValueError(
+      f"--protocol must be {protocols.OWN} for {', '.join(sets)}, as a decoder"
+      f" reads images as it was taught; got {protocol}"
+    )
   inputs = model.make_inputs()
   parts = [*_parts(protocol, config.evaluate, inputs)]
   with checks.collected():
@@ -199,12 +208,39 @@ def open_sets(
   return Opened(inputs, loaded, asked, protocol)
 
 
+def make_writer(
+  model: model_lib.Model, config: config_lib.Config
+) -> captioner_lib.Captioner | None:
+  """Return the decoder beside a run's model; None where no set asks for it.
+
+  Raises:
+    ValueError: a set needs a decoder, and the model has none, or one that did
+      not learn the set's task.
+  """
+  sets = config.evaluate.generated_sets
+  if not sets:
+    return None
+  folder = bucket_path.make(model.path)
+  own = workdir.read_config(folder) if model.family == model_lib.RUN else None
+  if own is None or not own.decoding.is_on:
+    generated_sets.check(sets, (), model.path)
+  towers, decoder = model_lib.load_captioner(folder, model.mesh)
+  if towers.step != model.step:
+    raise workdir.WorkdirError(
+      f"{model.path} has gone on: its decoder is of step {towers.step}, and the"
+      f" model that was read is of step {model.step}; evaluate it again"
+    )
+  generated_sets.check(sets, decoder.tasks, model.path)
+  return captioner_lib.Captioner(model, decoder, config.evaluate.batch_size)
+
+
 def figures(
   model: model_lib.Model,
   config: config_lib.Config,
   opened: Opened,
   *,
   cache_dir: str = "",
+  writer: captioner_lib.Captioner | None = None,
 ) -> Evaluated:
   """Return a model's figures on opened sets; collective.
 
@@ -213,6 +249,7 @@ def figures(
     config: that of `opened`.
     opened: the sets.
     cache_dir: as of `run`.
+    writer: decoder beside the model, for sets that need one.
   """
   inputs, protocol = opened.inputs, opened.protocol
   cache = embedding_cache.Cache(
@@ -249,6 +286,8 @@ def figures(
         record = part[name] if name in part else part[summary.ZERO_SHOT][name]
         record |= set_measures.run(opened.asked, one, cache, model)[0]
       panels += suite.gallery(data, embeddings, model.mesh)
+    if data.generated:
+      part |= _generated(data, writer)
     groups = [x.get(summary.ZERO_SHOT, {}) for x in (results, part)]
     _say_protocol(protocol, data, part)
     results |= part
@@ -258,6 +297,17 @@ def figures(
     results[summary.INPUTS] = inputs.facts()
   facts = _report_facts(model, cache, protocol)
   return Evaluated(results, panels, facts)
+
+
+def _generated(
+  data: suite_data.Data, writer: captioner_lib.Captioner | None
+) -> suite.Results:
+  """Return the records of the sets whose answers a decoder writes."""
+  assert writer is not None  # `make_writer` returns one for these sets
+  made = generated_sets.results(data.generated, writer)
+  for record in made.values():
+    record["protocol"]["decoder"] = writer.digest
+  return made
 
 
 def _report_facts(

@@ -67,6 +67,11 @@ def run(
       f"--interpolate needs a run, --workdir=RUN; got {path}: {state}"
     )
   config, model = evaluate.open_model(path, config, out, is_run=True)
+  if sets := config.evaluate.generated_sets:
+    raise ValueError(
+      "--interpolate takes no set whose answers a decoder writes; got"
+      f" {', '.join(sets)}"
+    )
   line = interpolation.line(folder, model)
   opened = evaluate.open_sets(
     *(model, config, path), asked=asked, protocol=protocol

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image as PillowImage
 
-from evaluators import zero_shot
-from inference import python_model, row_batches
+from evaluators import row_batches, zero_shot
+from inference import python_model
 from inference.explaining import heat_maps, heat_pictures
 from inference.indexing import thumbnails
 from inference.searching import galleries, queries, search

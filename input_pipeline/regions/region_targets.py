@@ -57,6 +57,14 @@ class RegionsConfig:
     return self.is_on and not (is_drawn and self.probabilities[0] == 1)
 
   @property
+  def taught(self) -> tuple[str, ...]:
+    """Tasks that a decoder learns, of box_tokens.TASKS; () where off."""
+    if not self.is_on:
+      return ()
+    shares = zip(box_tokens.TASKS, self.probabilities, strict=True)
+    return tuple(task for task, x in shares if x or self.tasks == ALL)
+
+  @property
   def has_one_task(self) -> bool:
     """Whether an example has one target, in arrays without an axis of tasks."""
     return self.tasks == DRAWN

@@ -32,12 +32,15 @@ XYXY, XYWH = FORMS = ("xyxy", "xywh")
 PIXELS, SHARES = UNITS = ("pixels", "shares")
 
 
-def check(source: source_config.SourceConfig, field: str) -> None:
+def check(
+  source: source_config.SourceConfig, field: str, *, needs_caption: bool = True
+) -> None:
   """Raise ValueError where the fields of regions cannot be used.
 
   Args:
     source: section of the source.
     field: name of the section in messages.
+    needs_caption: whether captions of the images are read too.
   """
   checks.one_of(f"{field}.box_form", source.box_form, FORMS)
   checks.one_of(f"{field}.box_unit", source.box_unit, UNITS)
@@ -68,7 +71,7 @@ def check(source: source_config.SourceConfig, field: str) -> None:
       f"{field}.region_fields needs a format with such fields, among"
       f" {', '.join(formats)}; got {source.format!r}"
     )
-  elif not source.caption and source.format != "layout":
+  elif needs_caption and not source.caption and source.format != "layout":
     checks.refuse(
       f"{field}.caption must name the captions of the images beside {field}"
       ".region_fields; got ()"
@@ -123,7 +126,7 @@ def open_split(
   locations = tuple(
     f"{location}{_ENDS[name]}" for name, location in source.region_fields
   )
-  own = source.caption or (_CAPTION,)
+  own = source.caption or ((_CAPTION,) if source.format == "layout" else ())
   section = dataclasses.replace(source, caption=(*own, *locations))
   try:
     opened = sources.FORMATS[source.format].open_split(section, split, context)

@@ -8,7 +8,7 @@ that counts the last pixel of a box too has slightly larger overlaps. A box that
 was found without area, or with NaN, is wrong and is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,17 +40,21 @@ def record(
   truth_N4: np.ndarray,
   image_N: Sequence[int] | np.ndarray,
   split_N: Sequence[str] = (),
+  *,
+  baselines: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, Any]:
   """Return figures of all expressions and of each split, for results.json.
 
   Chance is the figure of boxes found for another image: those of the image that
-  comes next. Intervals are a bootstrap over images.
+  comes next. Intervals are a bootstrap over images. With `baselines`, their
+  figures are under "baselines" by their names.
 
   Args:
     found_N4: box that was found for each expression, in pixels.
     truth_N4: annotated box.
     image_N: integer that names the image of each expression.
     split_N: split of each expression, as "testA"; () for none.
+    baselines: name -> box of each expression by a rule that sees no text.
 
   Raises:
     ValueError: lengths differ, an annotated box has no area or is not finite,
@@ -69,6 +73,13 @@ def record(
       f" none of them, a split each; got {found_N4.shape}, {truth_N4.shape},"
       f" {image_N.shape} and {splits.shape}"
     )
+  given = dict(baselines or {})
+  for name, box_N4 in given.items():
+    if np.shape(box_N4) != shape:
+      raise ValueError(
+        f"the baseline {name} must have a box of each expression, {shape}; got"
+        f" {np.shape(box_N4)}"
+      )
   if not (is_box_N := _is_box(truth_N4)).all():
     row = int(np.flatnonzero(~is_box_N)[0])
     raise ValueError(
@@ -78,7 +89,10 @@ def record(
   rows = {"": np.ones(len(image_N), bool)}
   rows |= {name: splits == name for name in np.unique(splits).tolist() if name}
   parts = {
-    name: _part(found_N4[x], truth_N4[x], image_N[x], name)
+    name: _part(
+      *(found_N4[x], truth_N4[x], image_N[x], name),
+      {other: box_N4[x] for other, box_N4 in given.items()},
+    )
     for name, x in rows.items()
   }
   return {
@@ -94,13 +108,21 @@ def record(
 
 
 def _part(
-  found_N4: np.ndarray, truth_N4: np.ndarray, image_N: np.ndarray, name: str
+  found_N4: np.ndarray,
+  truth_N4: np.ndarray,
+  image_N: np.ndarray,
+  name: str,
+  baselines: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
   iou_N = ious(found_N4, truth_N4)
   other_N = ious(found_N4[_of_next_image(image_N, name)], truth_N4)
-  value_N2 = np.stack([iou_N >= THRESHOLD, iou_N], axis=1)
-  expected = np.stack([other_N >= THRESHOLD, other_N], axis=1).mean(axis=0)
+  value_N2 = _values(iou_N)
+  expected = _values(other_N).mean(axis=0)
   bound_22 = intervals.clustered(value_N2, image_N)
+  others = {
+    other: _values(ious(box_N4, truth_N4)).mean(axis=0).tolist()
+    for other, box_N4 in baselines.items()
+  }
   return {
     "num_expressions": len(iou_N),
     "num_images": len(np.unique(image_N)),
@@ -108,7 +130,22 @@ def _part(
     **dict(zip(NAMES, value_N2.mean(axis=0).tolist(), strict=True)),
     "chance": dict(zip(NAMES, expected.tolist(), strict=True)),
     "intervals": dict(zip(NAMES, bound_22.tolist(), strict=True)),
+    **(
+      {
+        "baselines": {
+          other: dict(zip(NAMES, values, strict=True))
+          for other, values in others.items()
+        }
+      }
+      if others
+      else {}
+    ),
   }
+
+
+def _values(iou_N: np.ndarray) -> np.ndarray:
+  """Return what NAMES are the means of: [N, 2]."""
+  return np.stack([iou_N >= THRESHOLD, iou_N], axis=1)
 
 
 def _of_next_image(image_N: np.ndarray, name: str) -> np.ndarray:

@@ -12,8 +12,8 @@ from absl.testing import flagsaver
 from PIL import Image
 
 import inference
+from evaluators.generating import settings
 from inference.captioning import caption
-from inference.generating import settings
 from input_pipeline import sources
 from runtime import mesh as mesh_lib
 from tasks import caption as task

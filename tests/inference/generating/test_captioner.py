@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 import inference
+from evaluators.generating import settings
 from inference import model as model_lib
-from inference.generating import settings
 from input_pipeline.regions import box_tokens
 from models import dual_encoder
 from models.decoding import inputs

@@ -9,25 +9,24 @@ of a search, one or several for each picture, L ids with the task's, V ids of
 the decoder's vocabulary.
 """
 
+import copy
 import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from evaluators import embedding, embedding_cache
-from inference import model as model_lib
-from inference import row_batches
-from inference.generating import settings as settings_lib
+from evaluators import embedding, embedding_cache, row_batches
+from evaluators.generating import settings as settings_lib
 from input_pipeline import model_inputs, tokenizers
 from input_pipeline.regions import box_tokens
 from models import dual_encoder, naflex
-from models.decoding import beams, generation
+from models.decoding import beams, decoder_config, generation
 from runtime import mesh as mesh_lib
 
 # Place of an id that the decoder chooses.
@@ -79,12 +78,77 @@ class Caption:
   is_whole: bool
 
 
-class Captioner:
-  """Writer of texts and boxes about pictures."""
+class Towers(Protocol):
+  """Model whose images a decoder reads, such as inference.model.Model.
 
-  def __init__(
-    self, model: model_lib.Model, decoder: model_lib.Decoder, batch_size: int
-  ):
+  Attributes:
+    config: towers of the model.
+    params: parameters of the towers, on the devices of `mesh`.
+    mesh: devices.
+    make_image_protocol: reads files; raises ValueError where none describes
+      how images are prepared.
+    make_tokenizer: reads files; raises ValueError without a vocabulary.
+  """
+
+  @property
+  def config(self) -> dual_encoder.ModelConfig: ...
+
+  @property
+  def params(self) -> Any: ...
+
+  @property
+  def mesh(self) -> jax.sharding.Mesh: ...
+
+  @property
+  def make_image_protocol(self) -> Callable[[], model_inputs.Protocol]: ...
+
+  @property
+  def make_tokenizer(self) -> Callable[[], tokenizers.Tokenizer]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedTowers:
+  """Towers of a run that trains; see Towers."""
+
+  config: dual_encoder.ModelConfig
+  params: Any
+  mesh: jax.sharding.Mesh
+  make_image_protocol: Callable[[], model_inputs.Protocol]
+  make_tokenizer: Callable[[], tokenizers.Tokenizer]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+  """Decoder of texts that learned beside a run's model.
+
+  Attributes:
+    config: its shape.
+    graph: decoder without its parameters.
+    params: on every device of the model's mesh, or split as in training.
+    vocabulary: ids of texts, boxes and tasks.
+    num_tokens: most ids that it was taught to predict of a text, the end
+      included (data.regions.num_tokens).
+    tasks: tasks that it was taught, of box_tokens.TASKS.
+  """
+
+  config: decoder_config.DecoderConfig
+  graph: nnx.GraphDef
+  params: Any
+  vocabulary: box_tokens.Vocabulary
+  num_tokens: int
+  tasks: tuple[str, ...] = box_tokens.TASKS
+
+
+class Captioner:
+  """Writer of texts and boxes about pictures.
+
+  Attributes:
+    model: model whose image tower it reads.
+    decoder: decoder beside it.
+    batch_size: pictures of a batch.
+  """
+
+  def __init__(self, model: Towers, decoder: Decoder, batch_size: int):
     """Take a run's model and decoder.
 
     Args:
@@ -95,8 +159,28 @@ class Captioner:
     shards = mesh_lib.num_batch_shards(model.mesh)
     self.batch_size = -(-batch_size // shards) * shards
     self.decoder = decoder
-    self._model = model
+    self.model = model
     self._programs: dict[settings_lib.Settings, Callable[..., Any]] = {}
+
+  def of_params(self, params: Any, decoder_params: Any) -> Self:
+    """Return the captioner of other parameters; compiled programs are shared.
+
+    Args:
+      params: parameters of the towers.
+      decoder_params: parameters of the decoder.
+    """
+    other = copy.copy(self)
+    other.model = TrainedTowers(
+      self.model.config,
+      params,
+      self.model.mesh,
+      self.model.make_image_protocol,
+      self.model.make_tokenizer,
+    )
+    other.decoder = dataclasses.replace(self.decoder, params=decoder_params)
+    # Cached: that of the parameters before.
+    other.__dict__.pop("digest", None)
+    return other
 
   @property
   def vocabulary(self) -> box_tokens.Vocabulary:
@@ -106,12 +190,12 @@ class Captioner:
   @functools.cached_property
   def image_protocol(self) -> model_inputs.Protocol:
     """Rules by which pictures are prepared."""
-    return self._model.make_image_protocol()
+    return self.model.make_image_protocol()
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """Tokenizer of the run."""
-    return self._model.make_tokenizer()
+    return self.model.make_tokenizer()
 
   @functools.cached_property
   def digest(self) -> str:
@@ -197,7 +281,7 @@ class Captioner:
     images = next(row_batches.batches(iter([x.image for x in some]), len(some)))
     given_bL = np.stack([self._given(x, settings) for x in some])
     number_b = np.array([next(numbers) for _ in some], np.int32)
-    mesh = self._model.mesh
+    mesh = self.model.mesh
     sharding = mesh_lib.batch_sharding(mesh)
     rows = jax.tree.map(
       lambda x: embedding.to_global(self._padded(np.asarray(x)), sharding),
@@ -207,7 +291,7 @@ class Captioner:
       np.asarray(settings.seed, np.int32), mesh_lib.replicated(mesh)
     )
     with jax.set_mesh(mesh):
-      return program(self._model.params, self.decoder.params, *rows, seed)
+      return program(self.model.params, self.decoder.params, *rows, seed)
 
   def _end(
     self, some: list[Request], made: Any, settings: settings_lib.Settings
@@ -258,17 +342,10 @@ class Captioner:
         pad_id=self.tokenizer.pad_id,
       )
       self._programs[key] = jax.jit(
-        _make_fn(self._model.config, self.decoder.graph, ending, key),
-        out_shardings=mesh_lib.replicated(self._model.mesh),
+        _make_fn(self.model.config, self.decoder.graph, ending, key),
+        out_shardings=mesh_lib.replicated(self.model.mesh),
       )
     return self._programs[key]
-
-
-def load(
-  folder: Any, mesh: jax.sharding.Mesh | None = None, *, batch_size: int
-) -> Captioner:
-  """Return the captioner of a run; raises as `model.load_captioner`."""
-  return Captioner(*model_lib.load_captioner(folder, mesh), batch_size)
 
 
 def _make_fn(
