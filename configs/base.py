@@ -218,6 +218,9 @@ def _regions() -> ml_collections.ConfigDict:
   # without a text: "fault", the example is replaced by another and is named in
   # data_errors.jsonl, or "skip", the region alone is left out, and counted.
   regions.broken = "fault"
+  # True: examples of sources with question_fields are questions whose answers
+  # the decoder learns, beside the tasks of other sources. It adds an id.
+  regions.answers = False
   return regions
 
 

@@ -27,6 +27,11 @@ def check(
       "data.regions.num_tokens must be 0 with decoding.weight=0, as nothing"
       f" reads the targets; got {data.regions.num_tokens}"
     )
+  if data.regions.answers and loss.has_pairs:
+    checks.refuse(
+      "loss.weight must be 0 with data.regions.answers, whose questions are no"
+      f" captions of pairs; got {loss.weight}"
+    )
   if distillation.is_on:
     _check_distillation(data, model, distillation)
   elif data.views.is_on:

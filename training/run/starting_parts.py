@@ -23,8 +23,12 @@ from training.objectives import joint
 
 # Parts that are taken over.
 _TAKEN = (joint.DECODER, joint.CAPTIONER)
-# A limit alone, which no parameter of a captioner has.
-_LIMITS = ("captioning.captioner.num_tokens",)
+# Fields that may differ: a limit, which no parameter of a captioner has, and a
+# last id, which a decoder may learn anew or not use.
+_FITTED = (
+  "captioning.captioner.num_tokens",
+  "ids of data.regions.has_answers",
+)
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
 
 
@@ -177,7 +181,7 @@ def _check_fields(name: str, section: str, ours: Any, theirs: Any) -> None:
     f" {getattr(theirs, x.name)!r} there"
     for x in dataclasses.fields(ours)
     if getattr(ours, x.name) != getattr(theirs, x.name)
-    and (path := f"{section}.{x.name}") not in _LIMITS
+    and (path := f"{section}.{x.name}") not in _FITTED
     and _embeds(type(ours), x.name)
   ]
   if different:
