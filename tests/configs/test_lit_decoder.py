@@ -15,6 +15,8 @@ def test_the_decoder_alone_has_slots(name):
   values = lit_decoder.get_config(name)
   for source in values.data.sources.values():
     source.path = "regions"
+  for section in values.evaluate.sets.values():
+    section.source.path = "questions"
   config = config_lib.checked(values.to_dict())
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
   state = train_step.make(config, mesh).state
