@@ -315,6 +315,14 @@ class Model:
       unit=heat_maps.METHODS[method].unit,
     )
 
+  @property
+  def has_decoder(self) -> bool:
+    """Whether a decoder of texts learned beside the model."""
+    if self.loaded.family != model_lib.RUN:
+      return False
+    own = workdir.read_config(bucket_path.make(self.loaded.path))
+    return own is not None and own.decoding.is_on
+
   @functools.cached_property
   def captioner(self) -> captioner_lib.Captioner:
     """Writer of texts and boxes, whose decoder is read when it is first used.

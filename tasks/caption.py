@@ -44,10 +44,27 @@ _TOKENS = absl_flags.DEFINE_string(
   "Words of captions that --references judges: ptb, of the published figures,"
   " which needs Java, or regex, whose figures have other names.",
 )
+_SCORER = absl_flags.DEFINE_string(
+  "scorer",
+  "",
+  "Model of CLIPScore and RefCLIPScore beside --references: as --init_from, or"
+  " a run. hf://openai/clip-vit-base-patch32 has the published names.",
+)
+_OBJECTS = absl_flags.DEFINE_string(
+  "objects",
+  "",
+  "Annotated objects for CHAIR beside --references: COCO's instances file.",
+)
+_SYNONYMS = absl_flags.DEFINE_string(
+  "synonyms",
+  "",
+  "Words that mean an object of --objects: JSON, or an object a line with its"
+  " words, separated by commas.",
+)
 FLAGS = (
   *(flags.WORKDIR, flags.IMAGES, flags.RECURSIVE, flags.OUT),
   *(_NUM_BEAMS, _TOP_P, _SEED, _MAX_TOKENS, flags.COLUMNS, _STORE_IMAGES),
-  *(_REFERENCES, _REFERENCES_SPLIT, _TOKENS),
+  *(_REFERENCES, _REFERENCES_SPLIT, _TOKENS, _SCORER, _OBJECTS, _SYNONYMS),
   *(flags.BATCH_SIZE, flags.CACHE_DIR, flags.JSON),
 )
 
@@ -69,6 +86,9 @@ def run() -> int:
     references=_REFERENCES.value,
     references_split=_REFERENCES_SPLIT.value,
     tokens=_TOKENS.value,
+    scorer=_SCORER.value,
+    objects=_OBJECTS.value,
+    synonyms=_SYNONYMS.value,
     settings=settings.Settings(
       num_beams=_NUM_BEAMS.value,
       top_p=_TOP_P.value,

@@ -34,7 +34,9 @@ class ReferringConfig:
 
   def check(self, field: str) -> None:
     """Raise ValueError, naming the field, where a value cannot be used."""
-    evaluation_split.check_source(self.source, f"{field}.source")
+    for split in self.splits or (self.source.split,):
+      source = dataclasses.replace(self.source, split=split)
+      evaluation_split.check_source(source, f"{field}.source")
     regional.check(self.source, f"{field}.source", needs_caption=False)
     if not self.source.region_fields:
       checks.refuse(

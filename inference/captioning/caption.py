@@ -48,7 +48,8 @@ class Wanted:
     images, out, columns, recursive, batch_size, cache_dir: values of the flags,
       "" for none.
     stores_images: whether rows have the encoded pictures too.
-    references, references_split, tokens: values of the flags.
+    references, references_split, tokens, scorer, objects, synonyms: values of
+      the flags.
     settings: settings of generation.
   """
 
@@ -62,6 +63,9 @@ class Wanted:
   references: str = ""
   references_split: str = ""
   tokens: str = tokens_lib.PTB
+  scorer: str = ""
+  objects: str = ""
+  synonyms: str = ""
   settings: settings_lib.Settings = settings_lib.Settings()
 
   def check(self) -> None:
@@ -74,8 +78,14 @@ class Wanted:
       raise ValueError(
         f"--store_images needs an --out that ends in .parquet; got {self.out!r}"
       )
-    if self.references_split and not self.references:
-      raise ValueError("--references_split needs --references=FILE beside it")
+    for name in ("references_split", "scorer", "objects", "synonyms"):
+      if getattr(self, name) and not self.references:
+        raise ValueError(f"--{name} needs --references=FILE beside it")
+    if bool(self.objects) != bool(self.synonyms):
+      raise ValueError(
+        "--objects and --synonyms must both be files, or neither; got"
+        f" {self.objects!r} and {self.synonyms!r}"
+      )
 
 
 @dataclasses.dataclass
@@ -149,13 +159,16 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
   judge = None
   if wanted.references:
     judge = judging.make(
-      source, wanted.references, wanted.references_split, wanted.tokens
+      *(source, wanted.references, wanted.references_split, wanted.tokens),
+      objects=wanted.objects,
+      synonyms=wanted.synonyms,
     )
   # Flags are checked before a model of gigabytes is read.
   model = python_model.Model.load(path, batch_size=wanted.batch_size)
   writer = model.captioner
   most = writer.decoder.num_tokens
   wanted.settings.check(most, "--")
+  scorer = _scorer(wanted)
   totals = _Totals(said={} if judge else None)
   facts: dict[str, Any] = {
     "task": "caption",
@@ -176,15 +189,15 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
     results = {}
     if judge is not None:
       assert totals.said is not None
-      made = judge.record(totals.said)
-      made["protocol"] |= {
-        "references": wanted.references,
-        "split": wanted.references_split,
-        "generation": facts["generation"],
-        "model": facts["model"],
-        "decoder": writer.digest,
-      }
-      results = {"captions": made}
+      results = judge.records(totals.said, scorer, wanted.scorer)
+      for made in results.values():
+        made["protocol"] |= {
+          "references": wanted.references,
+          "split": wanted.references_split,
+          "generation": facts["generation"],
+          "model": facts["model"],
+          "decoder": writer.digest,
+        }
       encoded = strict_json.dumps(results, indent=2, ensure_ascii=False)
       whole_files.write(
         out.parent / f"{out.name}.results.json", encoded.encode() + b"\n"
@@ -202,6 +215,25 @@ def run(path: str, wanted: Wanted, *, as_json: bool = False) -> int:
   if results:
     print(summary.table(results))
   return 0
+
+
+def _scorer(wanted: Wanted) -> python_model.Model | None:
+  """Return the scoring model; None without.
+
+  Raises:
+    ValueError: it has no tower, image protocol or tokenizer; names the flag.
+  """
+  if not wanted.scorer:
+    return None
+  try:
+    scorer = python_model.Model.load(
+      wanted.scorer, batch_size=wanted.batch_size
+    )
+    # Both are read from files, and may not be there.
+    _ = scorer.image_protocol, scorer.tokenizer
+  except (ValueError, OSError) as error:
+    raise ValueError(f"--scorer={wanted.scorer}: {error}") from error
+  return scorer
 
 
 def _schema(source: sources.Source, stores_images: bool) -> pa.Schema:

@@ -6,9 +6,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from evaluators.metrics.generation import captioning, tokens
+from evaluators.metrics.generation import captioning, chair, tokens
 from evaluators.sets.disk import generated
-from inference import pictures
+from inference import pictures, python_model
+from inference.captioning import scoring
 from inference.classifying import sources
 
 # Names that a message lists.
@@ -23,30 +24,66 @@ class Judge:
     references: captions and domains by image.
     image_ids: image of each picture, by the picture's name.
     tokenizer: one of tokens.NAMES.
+    source: the pictures.
+    objects: annotated objects by image, for CHAIR; None without.
+    synonyms: words that mean an object; None without.
   """
 
   references: generated.References
   image_ids: Mapping[str, str]
   tokenizer: str
+  source: sources.Source
+  objects: Mapping[str, set[str]] | None = None
+  synonyms: chair.Synonyms | None = None
 
-  def record(self, captions: Mapping[str, str]) -> dict[str, Any]:
-    """Return figures of captions by the picture's name, for results.json.
+  def records(
+    self,
+    captions: Mapping[str, str],
+    scorer: python_model.Model | None = None,
+    scorer_path: str = "",
+  ) -> dict[str, dict[str, Any]]:
+    """Return records of captions by the picture's name, for results.json.
 
     A picture without a caption is judged as one with an empty caption, and is
     among `num_empty`.
+
+    Args:
+      captions: captions by the picture's name.
+      scorer: model of CLIPScore; None without.
+      scorer_path: scorer as it was named.
+
+    Returns:
+      "captions", and with `objects` "objects".
     """
     said = {
       image_id: captions.get(name, "")
       for name, image_id in self.image_ids.items()
     }
     truth = self.references
-    return captioning.record(
+    made = captioning.record(
       said, truth.captions, truth.domains or None, tokenizer=self.tokenizer
     )
+    if scorer is not None:
+      scoring.add_clip_scores(
+        *(made, scorer, self.source, captions, truth, self.image_ids),
+        path=scorer_path,
+      )
+    records = {"captions": made}
+    if self.objects is not None and self.synonyms is not None:
+      records["objects"] = generated.judge_objects(
+        said, truth, self.objects, self.synonyms
+      )
+    return records
 
 
 def make(
-  source: sources.Source, path: str, split: str, tokenizer: str
+  source: sources.Source,
+  path: str,
+  split: str,
+  tokenizer: str,
+  *,
+  objects: str = "",
+  synonyms: str = "",
 ) -> Judge:
   """Return the judge of a source's captions; reads no picture.
 
@@ -55,6 +92,8 @@ def make(
     path: file of references, as generated.read_references takes it.
     split: split of Karpathy's file; "" for other files.
     tokenizer: one of tokens.NAMES.
+    objects: file of COCO's instances, for CHAIR; "" for none.
+    synonyms: file of the words that mean an object; "" for none.
 
   Raises:
     ValueError: the flags cannot be used, the file has another form, or pictures
@@ -93,7 +132,17 @@ def make(
       "--references needs one picture of each image; got several of"
       f" {len(twice)} images, as {twice[:_NUM_NAMED]}"
     )
-  return Judge(references, image_ids, tokenizer)
+  judge = Judge(references, image_ids, tokenizer, source)
+  if not objects:
+    return judge
+  try:
+    return dataclasses.replace(
+      judge,
+      objects=generated.read_objects(objects),
+      synonyms=generated.read_synonyms(synonyms),
+    )
+  except ValueError as error:
+    raise ValueError(f"--objects, --synonyms: {error}") from error
 
 
 def _image_id(references: generated.References, name: str) -> str:

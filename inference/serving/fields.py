@@ -293,6 +293,15 @@ CLASSIFY = types.MappingProxyType(
 )
 
 
+CAPTION = types.MappingProxyType({"image": _IMAGE})
+REFER = types.MappingProxyType(
+  {
+    "image": _IMAGE,
+    "text": Field("text", "Text to find in it.", is_required=True),
+  }
+)
+
+
 def explain(methods: Sequence[str]) -> Mapping[str, Field]:
   """Return the fields of /v1/explain, for a model with maps of some methods."""
   about = "Method of the map, as of --task=explain."

@@ -16,6 +16,8 @@ FIELDS: Mapping[str, Mapping[str, fields.Field]] = types.MappingProxyType(
     "search": fields.SEARCH,
     "classify": fields.CLASSIFY,
     "explain": fields.explain(METHODS),
+    "caption": fields.CAPTION,
+    "refer": fields.REFER,
   }
 )
 _SUMMARIES = {
@@ -23,6 +25,8 @@ _SUMMARIES = {
   "search": "Find pictures like a text, a picture or both, best first",
   "classify": "Choose among labels for a picture, best first",
   "explain": "Draw which parts of a picture are like a text",
+  "caption": "Write a caption of a picture, by the decoder of a run",
+  "refer": "Find the box of a text in a picture, by the decoder of a run",
 }
 _TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
 _ROWS = {"type": "array", "items": {"type": "array", "items": _NUMBER}}
@@ -72,6 +76,28 @@ _ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "heat": _TEXT,
     "legend": _TEXT,
   },
+  "caption": {
+    "caption": _TEXT,
+    "is_whole": {"type": "boolean"},
+    "num_dropped": {"type": "integer"},
+  },
+  "refer": {
+    "box": {
+      "type": ["array", "null"],
+      "items": _NUMBER,
+      "minItems": 4,
+      "maxItems": 4,
+    },
+    "width": {"type": "integer"},
+    "height": {"type": "integer"},
+    "picture": _TEXT,
+  },
+}
+# Request -> meaning of a refusal by 409.
+_ABSENT = {
+  "search": "There is no gallery",
+  "caption": "There is no decoder that writes captions",
+  "refer": "There is no decoder that finds boxes",
 }
 _REFUSALS = {
   400: "A field is wrong; `error.field` names it",
@@ -125,7 +151,7 @@ def description(num_bytes: int) -> dict[str, Any]:
     form = _object(
       {key: _form_schema(field) for key, field in table.items()}, needed
     )
-    others = {"409": {"description": "There is no gallery", **failure}}
+    others = {"409": {"description": _ABSENT.get(name, ""), **failure}}
     paths[f"/v1/{name}"] = {
       "post": {
         "operationId": name,
@@ -149,7 +175,7 @@ def description(num_bytes: int) -> dict[str, Any]:
             ),
           },
           **refusals,
-          **(others if name == "search" else {}),
+          **(others if name in _ABSENT else {}),
         },
       }
     }

@@ -101,14 +101,33 @@ def judge(
     )
   }
   if objects:
-    there, names = read_objects(objects), sorted(said)
-    made["objects"] = chair.record(
-      [said[name] for name in names],
-      [there.get(name, ()) for name in names],
-      [truth.captions[name] for name in names],
-      read_synonyms(synonyms),
+    made["objects"] = judge_objects(
+      said, truth, read_objects(objects), read_synonyms(synonyms)
     )
   return made
+
+
+def judge_objects(
+  said: Mapping[str, str],
+  truth: References,
+  objects: Mapping[str, set[str]],
+  synonyms: chair.Synonyms,
+) -> dict[str, Any]:
+  """Return CHAIR's record of captions; raises as chair.record.
+
+  Args:
+    said: caption by image.
+    truth: references of these images.
+    objects: annotated objects by image; an image that is absent has none.
+    synonyms: words that mean an object.
+  """
+  names = sorted(said)
+  return chair.record(
+    [said[name] for name in names],
+    [objects.get(name, ()) for name in names],
+    [truth.captions[name] for name in names],
+    synonyms,
+  )
 
 
 def read_captions(path: str) -> dict[str, str]:

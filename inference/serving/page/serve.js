@@ -1,9 +1,9 @@
-// The page of --task=serve: three jobs, each a form that is sent as it stands.
+// The page of --task=serve: four jobs, each a form that is sent as it stands.
 "use strict";
 
 const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
-const JOBS = ["search", "classify", "explain"];
+const JOBS = ["search", "classify", "explain", "caption"];
 const POLL_MS = 700;
 const METHODS = {
   windows: "a square is greyed out at each place",
@@ -96,6 +96,7 @@ function showAbout() {
   $("#about").hidden = false;
   $("#explain-method").replaceChildren(
     ...info.methods.map((name) => new Option(`${name}: ${METHODS[name]}`, name)));
+  showDecoder();
   const is_empty = gallery.num_pictures === 0;
   $("#empty").hidden = !is_empty;
   $("#search form").hidden = is_empty;
@@ -114,6 +115,26 @@ function showAbout() {
     make("p", { className: "small", textContent: "Classify and Explain work without an index." }),
   );
 }
+
+// A model without a decoder says so; one without boxes or captions has no field.
+function showDecoder() {
+  const tasks = info.decoder ? info.decoder.tasks : [];
+  const [writes, finds] = ["caption", "referring"].map((task) => tasks.includes(task));
+  $("#mute").hidden = writes || finds;
+  $("#caption form").hidden = !(writes || finds);
+  $("#caption-text-field").hidden = !finds;
+  $("#caption-hint").hidden = !writes;
+  $("#mute").replaceChildren(
+    make("p", {}, make("b", { textContent: "This model writes no texts: it has no decoder." })),
+    make("p", { className: "small", textContent: "Serve a run that was trained with config.decoding.weight above 0 (docs/captioning.md)." }));
+  nameButton();
+}
+
+function nameButton() {
+  const is_text = $("#caption-text").value.trim();
+  $("#caption-button").textContent = is_text ? "Find box" : "Write caption";
+}
+$("#caption-text").addEventListener("input", nameButton);
 
 // Tabs, by mouse and arrow keys.
 
@@ -252,9 +273,11 @@ async function submitted(event) {
   const slow = setTimeout(() => results.replaceChildren(
     make("p", { className: "status" }, make("span", { className: "spinner" }), "Working …")), 250);
   try {
-    const answer = await ask(`v1/${job}`, { method: "POST", body: bodyOf(form) });
+    const body = bodyOf(form);
+    const asked = job === "caption" && body.has("text") ? "refer" : job;
+    const answer = await ask(`v1/${asked}`, { method: "POST", body });
     clearTimeout(slow);
-    results.replaceChildren(...SHOWN[job](answer));
+    results.replaceChildren(...SHOWN[asked](answer, body));
   } catch (error) {
     clearTimeout(slow);
     results.replaceChildren();
@@ -340,7 +363,36 @@ function explained(answer) {
   ];
 }
 
-const SHOWN = { search: found, classify: classified, explain: explained };
+function captioned({ caption, is_whole: isWhole, num_dropped: numDropped }) {
+  const notes = [];
+  if (!isWhole) notes.push("It was cut at the most tokens that the decoder was taught.");
+  if (numDropped) notes.push(`${numDropped} tokens are no text and were left out.`);
+  return [
+    make("p", { className: "panel written", textContent: caption || "(the decoder wrote no text)" }),
+    ...notes.map((note) => make("p", { className: "small", textContent: note })),
+  ];
+}
+
+function referred({ box, width, height, picture }, body) {
+  const text = body.get("text");
+  const boxed = make("div", { className: "boxed" },
+    make("img", { src: picture, alt: box ? `Picture with the box of: ${text}` : "Picture" }));
+  let said = `The decoder wrote no box for “${text}”.`;
+  if (box) {
+    const [left, top, right, bottom] = box;
+    const frame = make("span", { className: "frame" });
+    const percent = (value, of) => `${100 * value / of}%`;
+    Object.assign(frame.style, { left: percent(left, width), top: percent(top, height),
+      width: percent(right - left, width), height: percent(bottom - top, height) });
+    boxed.append(frame);
+    const pixels = box.map((side) => side.toFixed(0)).join(", ");
+    said = `“${text}”: left, top, right, bottom ${pixels} of ${width} × ${height} pixels`;
+  }
+  return [make("figure", { className: "found" }, boxed, make("figcaption", { textContent: said }))];
+}
+
+const SHOWN = { search: found, classify: classified, explain: explained,
+  caption: captioned, refer: referred };
 
 $$("[data-picture]").forEach(pictureField);
 $$("form[data-job]").forEach((form) => form.addEventListener("submit", submitted));

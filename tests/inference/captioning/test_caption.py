@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from absl.testing import flagsaver
+from flax import traverse_util
 from PIL import Image
 
 import inference
@@ -17,6 +18,7 @@ from inference.captioning import caption
 from input_pipeline import sources
 from runtime import mesh as mesh_lib
 from tasks import caption as task
+from tests.inference import fresh_run
 from tests.inference.generating import decoder_runs
 from tests.input_pipeline.sources import pairs
 
@@ -160,6 +162,71 @@ def test_captions_are_judged_by_references(run, photos, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
+def test_a_model_scores_captions_beside_references(
+  run, photos, tmp_path, capsys
+):
+  """All captions are one text; domains are judged alone too."""
+  references = tmp_path / "references.jsonl"
+  texts = {str(n): [_TEXT, "a bird"] if n else ["a cat"] for n in (0, 1, 3, 4)}
+  rows = [
+    {"image_id": x, "references": some, "domain": "ab"[int(x) > 1]}
+    for x, some in texts.items()
+  ]
+  references.write_text("\n".join(map(json.dumps, rows)))
+  objects = {
+    "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "red"}],
+    "images": [{"id": n} for n in (0, 1, 3, 4)],
+    "annotations": [{"image_id": 4, "category_id": 2}],
+  }
+  (tmp_path / "instances.json").write_text(json.dumps(objects))
+  (tmp_path / "words.json").write_text('{"cat": [], "red": ["a red"]}')
+  judged = {
+    **{"references": str(references), "tokens": "regex"},
+    "scorer": str(_negated(run, tmp_path / "scorer")),
+    "objects": str(tmp_path / "instances.json"),
+    "synonyms": str(tmp_path / "words.json"),
+  }
+  paths = [photos / f"{n}.png" for n in (0, 1, 3, 4)]
+  _run(run, tmp_path / "out.jsonl", f"{photos}/[0134].png", **judged)
+  results = json.loads((tmp_path / "out.jsonl.results.json").read_text())
+  record = results["captions"]
+  model = inference.Model.load(judged["scorer"], batch_size=2)
+  zimg_NE = model.embed_images(paths)
+  zcap_NE = model.embed_texts([f"A photo depicts {_TEXT}"] * 4)
+  expected = 2.5 * np.maximum((zimg_NE * zcap_NE).sum(axis=1), 0)
+  assert (expected > 0).all()
+  name = "CLIPScore (scorer)"
+  assert record[name] == pytest.approx(expected.mean(), abs=1e-5)
+  assert record["parts"]["a"][name] == pytest.approx(
+    expected[:2].mean(), abs=1e-5
+  )
+  # References of the second domain have the caption itself, of cosine 1.
+  assert record["parts"]["b"]["RefCLIPScore (scorer)"] == pytest.approx(
+    (2 * expected[2:] / (expected[2:] + 1)).mean(), abs=1e-5
+  )
+  protocol = record["protocol"]
+  assert protocol["scorer_prompt"] == "A photo depicts "
+  assert protocol["scorer_digest"] == model.digest
+  assert protocol["num_unscored"] == 0
+  # "red" is in image 4, and in the references of all but the first.
+  assert results["objects"]["CHAIRs (regex words)"] == 1 / 4
+  assert "CLIPScore" in capsys.readouterr().out
+
+
+def _negated(run, folder):
+  """Write a run whose texts have the opposite embeddings; return its folder.
+
+  Those of the random run are unlike all pictures.
+  """
+  model = inference.Model.load(str(run), batch_size=2)
+  params = {**model.loaded.params, "decoder": model.captioner.decoder.params}
+  flat = traverse_util.flatten_dict(params, sep="/")
+  flat["txt/projection/kernel"] = -flat["txt/projection/kernel"]
+  fresh_run.write_params(folder, decoder_runs.make_config(), flat)
+  return folder
+
+
 def _write_references(path, texts):
   rows = [{"image_id": x, "references": some} for x, some in texts.items()]
   path.write_text("\n".join(map(json.dumps, rows)) + "\n")
@@ -176,6 +243,7 @@ def test_flags_that_cannot_be_used(run, photos, tmp_path):
     ({"settings": settings.Settings(max_tokens=17)}, "--max_tokens must be at"),
     ({"columns": "caption"}, "--columns"),
     ({"references_split": "test"}, "--references_split needs"),
+    ({"scorer": "model"}, "--scorer needs --references"),
   ):
     values = {"out": tmp_path / "out.csv", "images": photos} | fields
     with pytest.raises(ValueError, match=message):

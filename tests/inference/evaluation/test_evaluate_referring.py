@@ -3,21 +3,26 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import inference
+from configs.parts import domain
 from evaluators import embedding
 from evaluators.generating import places, referred
 from evaluators.metrics.generation import referring
 from evaluators.sets import expressions, kinds
 from inference.evaluation import evaluate
 from input_pipeline.regions import box_tokens
+from runtime import mesh as mesh_lib
 from tests.evaluators import test_results_schema
 from tests.inference.evaluation import referring_runs
 from tests.inference.generating import decoder_runs
 from tests.input_pipeline.regions import fixture
 from training import config as config_lib
+from training import evaluation
+from training.objectives import joint
 
 _SIZE = (fixture.HEIGHT, fixture.WIDTH)
 
@@ -196,3 +201,77 @@ def test_sections_that_cannot_be_used(tmp_path):
   )
   with pytest.raises(ValueError, match=r"splits must be \(\) beside"):
     config_lib.checked(values.to_dict())
+
+
+def test_an_evaluation_within_training_has_the_same_figures(run, model):
+  """Devices are other ones too: two rows of two."""
+  folder, config, _ = run
+  mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(2, 2, 1), jax.devices()[:4])
+  whole = mesh_lib.replicated(mesh)
+  variables = jax.device_put(
+    {**model.loaded.params, joint.DECODER: model.captioner.decoder.params},
+    whole,
+  )
+  evaluator = evaluation.make(
+    *(config, mesh, lambda: False, model.loaded.make_inputs()), folder=folder
+  )
+  results, _, scalars = evaluator.final(variables)
+  record = results["things"]
+  alone = json.loads((folder / "results.json").read_text())["things"]
+  assert record | {"protocol": 0} == alone | {"protocol": 0}
+  said = json.loads(json.dumps(record["protocol"]))
+  assert said == {name: alone["protocol"][name] for name in said}
+  assert scalars == {
+    "things/accuracy": record["accuracy"],
+    "things/mean_iou": record["mean_iou"],
+  }
+  assert evaluator.scalars(variables, 0.0) == scalars
+  # A sample has no such figures; the last evaluation has them.
+  part = dataclasses.replace(evaluator.data, is_sample=True).sample(2)
+  assert not part.generated
+
+
+def test_refcoco_by_its_splits(model, tmp_path):
+  """The last side of RefCOCO's boxes is a height."""
+  folder = fixture.write(tmp_path / "refcoco").parent
+  refs, annotations = [], []
+  for index in range(6):
+    left, top, right, bottom = fixture.box(index)
+    box = [left, top, right - left, bottom - top]
+    annotations.append({"id": index, "image_id": index, "bbox": box})
+    refs.append(
+      {
+        **{"ann_id": index, "image_id": index},
+        "split": ("val", "testA", "testB")[index % 3],
+        "sentences": [{"sent": f"red {index}"}] * (1 + index % 2),
+      }
+    )
+  (folder / "refs(unc).json").write_text(json.dumps(refs))
+  images = [{"id": x, "file_name": f"{x}.png"} for x in range(6)]
+  content = {"images": images, "annotations": annotations}
+  (folder / "instances.json").write_text(json.dumps(content))
+  values = referring_runs.make_values(tmp_path / "run")
+  source = domain.source(
+    "regions.refcoco",
+    path=str(folder),
+    region_fields=(("boxes", "boxes"), ("texts", "box_texts")),
+  )
+  splits = ("val", "testA", "testB")
+  values.evaluate.sets.things = kinds.referring(source, splits=splits)
+  config = config_lib.checked(values.to_dict())
+  section = config.evaluate.generated_sets["things"]
+  opened = section.open("things", config.data)
+  outcome = referred.evaluate(opened, model.captioner)
+  assert {*outcome.record["parts"]} == {*splits}
+  assert outcome.record["num_expressions"] == 9
+  assert {x.text: [*x.truth] for x in outcome.examples} == {
+    f"red {index}": fixture.box(index) for index in range(6)
+  }
+  # Expressions of one split are those of the split's images alone.
+  iou_N = referring.ious(
+    np.array([x.found for x in outcome.examples if x.split == "testA"]),
+    np.array([x.truth for x in outcome.examples if x.split == "testA"], float),
+  )
+  found = outcome.record["parts"]["testA"]
+  assert found["num_images"] == 2
+  assert found["mean_iou"] == pytest.approx(iou_N.mean())

@@ -12,6 +12,9 @@ from inference.searching import galleries
 from inference.serving import app, gate, service
 from tests import runs
 from tests.inference import fresh_run
+from tests.inference.evaluation import referring_runs
+from tests.inference.generating import decoder_runs
+from training import config as config_lib
 
 URL = "http://127.0.0.1:8000"
 
@@ -32,6 +35,18 @@ def run(tmp_path_factory):
   folder = tmp_path_factory.mktemp("served") / "run"
   fresh_run.write(folder, runs.make_config())
   return folder
+
+
+@pytest.fixture(scope="package")
+def speaking(tmp_path_factory):
+  """Return a run whose decoder writes "fox", and a box for three ids."""
+  folder = tmp_path_factory.mktemp("speaking")
+  config = config_lib.checked(referring_runs.make_values(folder).to_dict())
+  vocabulary = config.data.regions.vocabulary(config.data.vocab_size)
+  box = vocabulary.box_ids(np.array([0, 0, 4 / 7, 4 / 7])).tolist()
+  script = [*(byte + 2 for byte in b"fox"), *box, 1]
+  decoder_runs.write(folder / "run", config, script)
+  return folder / "run"
 
 
 @pytest.fixture(scope="package")

@@ -1,6 +1,7 @@
-"""Page in a real Chromium: the three jobs by clicking, of a real server."""
+"""Page in a real Chromium: the jobs by clicking, of a real server."""
 
 import base64
+import contextlib
 import re
 import signal
 import threading
@@ -19,12 +20,10 @@ _DROP = """([data, name]) => {
 }"""
 
 
-@pytest.fixture
-def address(runner, index):
-  """Return the address of --task=serve, which is ended by SIGTERM."""
-  process = runner.start(
-    None, "--task=serve", f"--index={index}", "--port=0", config=None
-  )
+@contextlib.contextmanager
+def _serving(runner, *flags):
+  """Yield the address of --task=serve, which is ended by SIGTERM."""
+  process = runner.start(None, "--task=serve", *flags, "--port=0", config=None)
   lines, found = [], threading.Event()
 
   def read():
@@ -52,6 +51,12 @@ def address(runner, index):
   # Stages of its start alone; requests write nothing.
   for line in lines[1:-1]:
     assert re.match(r" *[\d.]+ s  [A-Z]", line), lines
+
+
+@pytest.fixture
+def address(runner, index):
+  with _serving(runner, f"--index={index}") as url:
+    yield url
 
 
 @pytest.mark.slow
@@ -134,3 +139,51 @@ def test_the_three_jobs(address, files, tmp_path):
   # Two requests were refused; the policy was not violated.
   assert [line for line in said if "status of 400" not in line] == []
   assert len(said) == 2
+
+
+@pytest.mark.slow
+def test_captions_and_boxes(runner, speaking, files):
+  """The box of the script is the upper left quarter of what is seen."""
+  programs.need(chromium.missing(), "chromium")
+  said = []
+  with (
+    _serving(runner, f"--init_from={speaking}") as url,
+    chromium.opened(viewport={"width": 800, "height": 900}) as page,
+  ):
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(url)
+    page.get_by_role("status").wait_for(state="hidden")
+    page.get_by_role("tab", name="Caption").click()
+    page.get_by_role("button", name="Write caption").click()
+    error = page.locator("#caption [data-field=image] .error")
+    error.wait_for()
+    assert error.text_content() == "Give a picture."
+    page.locator("#caption-image").set_input_files(files[1])
+    page.get_by_role("button", name="Write caption").click()
+    page.locator("#caption .written").wait_for()
+    assert page.locator("#caption .written").text_content() == "fox"
+    page.get_by_label("Text to find").fill("owl")
+    page.get_by_role("button", name="Find box").click()
+    page.locator("#caption .frame").wait_for()
+    answer = httpx2.post(
+      f"{url}v1/refer",
+      data={"text": "owl"},
+      files={"image": files[1].read_bytes()},
+    ).json()
+    picture = page.locator("#caption .boxed img").bounding_box()
+    frame = page.locator("#caption .frame").bounding_box()
+    across = picture["width"] / answer["width"]
+    down = picture["height"] / answer["height"]
+    left, top, right, bottom = answer["box"]
+    np.testing.assert_allclose(
+      [frame["x"] - picture["x"], frame["y"] - picture["y"]],
+      [left * across, top * down],
+      atol=1,
+    )
+    np.testing.assert_allclose(
+      [frame["width"], frame["height"]],
+      [(right - left) * across, (bottom - top) * down],
+      atol=1,
+    )
+  assert said == []

@@ -115,7 +115,8 @@ def test_facts_and_files(client, model):
   assert answer["gallery"]["num_pictures"] == 12
   described = client.get("/openapi.json").json()
   assert [*described["paths"]] == [
-    *("/v1/info", "/v1/embed", "/v1/search", "/v1/classify", "/v1/explain")
+    *("/v1/info", "/v1/embed", "/v1/search", "/v1/classify", "/v1/explain"),
+    *("/v1/caption", "/v1/refer"),
   ]
   page = client.get("/")
   policy = page.headers["content-security-policy"]
@@ -252,8 +253,9 @@ def test_any_object_is_answered_or_refused(client, job, values):
     content=json.dumps(values).encode(),
     headers={"content-type": "application/json"},
   )
-  assert answer.status_code in (200, 400), answer.text
-  if answer.status_code == 400:
+  # 409 is that of a model without a decoder.
+  assert answer.status_code in (200, 400, 409), answer.text
+  if answer.status_code != 200:
     assert answer.json()["error"]["message"]
 
 
