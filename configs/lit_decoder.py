@@ -90,7 +90,7 @@ def _set_questions(config: ml_collections.ConfigDict) -> None:
     **layout, split="val", question_fields=tuple((x, x) for x in names)
   )
   config.evaluate.sets = ml_collections.ConfigDict(
-    {"vqa": kinds.answering(test)}
+    {"vqa": kinds.answering(test.to_dict())}
   )
 
 
@@ -109,7 +109,9 @@ def _set_expressions(config: ml_collections.ConfigDict) -> None:
   )
   config.evaluate.sets = ml_collections.ConfigDict(
     {
-      name: kinds.referring(sources.source(**layout), splits=_SPLITS[name])
+      name: kinds.referring(
+        sources.source(**layout).to_dict(), splits=_SPLITS[name]
+      )
       for name, layout in layouts.items()
     }
   )

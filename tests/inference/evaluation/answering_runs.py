@@ -33,6 +33,7 @@ def write(folder, **changes):
     pixels = np.full((20, 24, 3), 60 * min(number, 2), np.uint8)
     Image.fromarray(pixels).save(folder / name)
     row = {"image": name, "question": question, "answers": answers}
+    row |= {"text": question}  # POPE's field
     row |= {"label": max(answers, key=answers.count).lower(), "type": kind}
     lines.append(json.dumps(row | changes))
   path = folder / "questions.jsonl"
@@ -67,7 +68,7 @@ def make_values(folder):
   labelled = source(("question", "question"), ("answer", "label"))
   values.evaluate.sets.vqa = kinds.answering(source(*FIELDS).to_dict())
   values.evaluate.sets.exact = kinds.answering(labelled.to_dict())
-  values.evaluate.sets.pope = kinds.answering(
-    labelled.to_dict(), judge="polling"
-  )
+  polled = source(("question", "text"), ("answer", "label"))
+  polled.image, polled.image_root = ("image",), str(path.parent)
+  values.evaluate.sets.pope = kinds.answering(polled.to_dict(), judge="polling")
   return values

@@ -1,5 +1,6 @@
 """Answers of a run's decoder, judged by --task=evaluate's code and by hand."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 import inference
 from evaluators.generating import answered
+from evaluators.generating import captioner as captioner_lib
 from evaluators.metrics.generation import pope
 from inference.evaluation import evaluate
 from input_pipeline.regions import box_tokens
@@ -94,12 +96,12 @@ def test_an_answer_in_python(run, model):
   assert request.most == 8
 
 
-def test_a_decoder_without_answers(tmp_path):
-  folder = tmp_path / "run"
-  decoder_runs.write(folder, decoder_runs.make_config())
-  model = inference.Model.load(folder)
+def test_a_decoder_without_answers(model):
+  writer = model.captioner
+  decoder = dataclasses.replace(writer.decoder, tasks=("caption",))
+  other = captioner_lib.Captioner(writer.model, decoder, 8)
   with pytest.raises(ValueError, match="data.regions.answers=True.* caption"):
-    model.answer(np.zeros((20, 24, 3), np.uint8), "red?")
+    other.asking(np.zeros((16, 16, 3), np.uint8), "red?")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,8 @@ def test_questions_that_cannot_be_used(
   _, config = run
   path = answering_runs.write(tmp_path / "table", **changes)
   section = config.evaluate.generated_sets[name]
-  source = config_lib.dataclasses.replace(section.source, path=str(path))
-  section = config_lib.dataclasses.replace(section, source=source)
+  source = dataclasses.replace(section.source, path=str(path))
+  section = dataclasses.replace(section, source=source)
   opened = section.open(name, config.data)
   with pytest.raises(ValueError, match=message):
     answered.evaluate(opened, model.captioner)
@@ -128,6 +130,7 @@ def test_questions_that_cannot_be_used(
   [
     ({"loss.weight": 1.0}, "loss.weight must be 0 with data.regions.answers"),
     ({"data.regions.answers": False}, "needs data.regions.answers=True"),
+    ({"data.regions.answers": False}, "needs a decoder that learned answers"),
     ({"data.regions.tasks": "all"}, "must be 'drawn' with data.regions.answ"),
     (
       {"data.sources.main.question_fields": (("question", "question"),)},
