@@ -12,6 +12,7 @@ from runtime import param_rules
 from tests import steps, tiny_joint
 from training import config as config_lib
 from training import flops, train_step
+from training.objectives import joint
 
 _FREEZE = ((r"decoder/.*", False), (r".*", True))
 
@@ -83,6 +84,23 @@ def test_no_text_is_embedded():
   # Held towers have no backward pass; logits and their gradient are below 2 %.
   assert text <= counts[1.0] - counts[0.0] < 1.02 * text
   assert text > 0.1 * counts[0.0]
+
+
+def test_pairs_have_a_weight():
+  z_BE = jnp.eye(8, 16)
+  params = {"log_scale": jnp.zeros(()), "bias": jnp.zeros(())}
+  parts = {"decoder": (jnp.full(8, 6.0), jnp.full(8, 2.0))}
+  losses = []
+  for weight in (0.5, 1.0):
+    config = config_lib.checked(_values(**{"loss.weight": weight}))
+    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
+    with jax.set_mesh(mesh):
+      batch = joint.Batch(None, None)
+      outputs = joint.Outputs(z_BE, z_BE, parts)
+      losses.append(joint.make(config).loss(params, outputs, batch))
+  # The decoder's mean is 3.
+  assert losses[1] > 4
+  assert float(losses[0]) == pytest.approx((float(losses[1]) + 3) / 2)
 
 
 def test_an_image_tower_may_learn_with_the_decoder():
