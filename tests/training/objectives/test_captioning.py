@@ -136,6 +136,7 @@ def test_a_mesh_changes_no_loss():
   assert got == pytest.approx(float(_computed()[1][2]), rel=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_micro_batches_change_nothing():
   """The mean over tokens is of the whole batch, whose rows differ in length."""
