@@ -222,6 +222,9 @@ def _regions() -> ml_collections.ConfigDict:
   # without a text: "fault", the example is replaced by another and is named in
   # data_errors.jsonl, or "skip", the region alone is left out, and counted.
   regions.broken = "fault"
+  # True: examples of sources with question_fields are questions whose answers
+  # the decoder learns, beside the tasks of other sources. It adds an id.
+  regions.answers = False
   return regions
 
 
@@ -272,6 +275,10 @@ def _loss() -> ml_collections.ConfigDict:
   # CLIP-RSICD on 8 TPU cores) or "microbatch" (one micro-batch over all
   # devices, as with gradient accumulation in StreetCLIP). At least two rows.
   loss.scope = "global"
+  # Weight of the loss of pairs beside those of config.decoding, distillation
+  # and captioning; 1 without them. 0: no pair is compared and no text embedded,
+  # and optimizer.freeze holds what then learns nothing (docs/joint.md).
+  loss.weight = 1.0
   return loss
 
 

@@ -16,7 +16,9 @@ Command:
     --config.data.sources.main.path="PATH/{00000..41407}.tar" \
     --config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz
   python main.py --config=configs/coca.py:mini --workdir=runs/coca_mini
-Hardware: not known.
+Hardware: not known. Plan of b32 on v5e:2x4, jax 0.10.2: fits with
+  --config.num_microbatches=16, 12.5 of 15.75 GiB a device (105.9 without); the
+  largest batch that fits without, by powers of two, is 8,192.
 Expected: not yet run. The released L/14 has an ImageNet zero-shot top-1 of
   75.6 % (github.com/facebookresearch/multimodal, pull request 507).
 """

@@ -12,6 +12,7 @@ import numpy as np
 
 from evaluators import labelled, protocols, retrieval, summary, zero_shot
 from evaluators.sets import (
+  asked_questions,
   choices,
   expressions,
   field_set,
@@ -51,7 +52,8 @@ class EvaluateConfig:
     | labelled.LabelledConfig
     | places_lib.PlacesConfig
     | choices.ChoicesConfig
-    | expressions.ReferringConfig,
+    | expressions.ReferringConfig
+    | asked_questions.AnsweringConfig,
   ] = dataclasses.field(hash=False)
   # Share of images that training leaves out: the only field of the section that
   # a begun run cannot change.
@@ -147,12 +149,16 @@ class EvaluateConfig:
     }
 
   @property
-  def generated_sets(self) -> dict[str, expressions.ReferringConfig]:
+  def generated_sets(
+    self,
+  ) -> dict[str, expressions.ReferringConfig | asked_questions.AnsweringConfig]:
     """Sets whose answers a decoder writes by name, in alphabetical order."""
     return {
       name: section
       for name, section in sorted(self.sets.items())
-      if isinstance(section, expressions.ReferringConfig)
+      if isinstance(
+        section, expressions.ReferringConfig | asked_questions.AnsweringConfig
+      )
     }
 
   @property
@@ -195,9 +201,9 @@ class Data:
   labelled: Mapping[str, field_set.FieldSet] = dataclasses.field(
     default_factory=dict
   )
-  generated: Mapping[str, expressions.Expressions] = dataclasses.field(
-    default_factory=dict
-  )
+  generated: Mapping[
+    str, expressions.Expressions | asked_questions.Questions
+  ] = dataclasses.field(default_factory=dict)
   dtype: str = ""
   is_sample: bool = False
 

@@ -17,8 +17,16 @@ from inference.interpolating import interpolation
 from input_pipeline.images import image_protocols, naflex
 from input_pipeline.tokenizers import hf_files
 from models import dual_encoder, lora
-from models.pretrained import comparing, families, mapping, opening, pixels
-from models.pretrained.families import hf_code
+from models.pretrained import (
+  comparing,
+  families,
+  loading,
+  mapping,
+  opening,
+  pixels,
+)
+from models.pretrained.families import hf_code, open_clip
+from models.pretrained.fused import open_clip_coca
 from models.pretrained.parts import timm_trunk
 from runtime import checks, sections
 from runtime.storage import bucket_path, unfinished, whole_files
@@ -39,6 +47,9 @@ _MOVED = (
   f" {timm_trunk.FOLDER}/config.json: where the folder is moved, set"
   " vision_cfg.timm_model_name in open_clip_config.json to"
   f" local-dir:FOLDER/{timm_trunk.FOLDER}"
+)
+_NO_CAPTIONER = (
+  "\nThe captioner is left out: --format=open_clip without --interpolate has it"
 )
 # Rules of cleaning that change most texts.
 _OPEN_CLIPS = ("open_clip_lower", "open_clip_canonicalize")
@@ -105,13 +116,19 @@ def run(
       f" {folder}; their base is {facts['base']}"
     )
     return 0
-  model = model_lib.load(path)
+  model, coca = model_lib.load_coca(path)
   if alphas:
     model = interpolation.line(bucket_path.make(path), model).at(alphas[0])
   card = model_card.Card(model, form, license, *alphas)
   if form in programs.FORMS:
     return _write_programs(card, folder, as_json=as_json)
-  written = write(model.config, model.params, form, prefer=model.family)
+  # Weights between two runs are those of the towers alone.
+  is_whole = coca is not None and form == "open_clip" and not alphas
+  if is_whole:
+    assert coca is not None
+    written = write_coca(coca)
+  else:
+    written = write(model.config, model.params, form, prefer=model.family)
   with unfinished.whole(folder) as temporary:
     with whole_files.new_file(temporary / _WEIGHTS[form]) as file:
       safetensors.numpy.save_file(
@@ -137,6 +154,7 @@ def run(
     "note": note,
     "cleaning": _cleaning_there(model, form),
     "described": timm_trunk.KEY in written.config,
+    "captioner": "left out" if coca and not is_whole else "",
   }
   print(
     json.dumps(facts, indent=2, ensure_ascii=False)
@@ -146,6 +164,7 @@ def run(
     + (f"\nNo tokenizer files: {note}" if note else "")
     + (f"\n{facts['cleaning']}" if facts["cleaning"] else "")
     + (_MOVED if facts["described"] else "")
+    + (_NO_CAPTIONER if facts["captioner"] else "")
   )
   return 0
 
@@ -164,18 +183,7 @@ def write(
   Raises:
     ValueError: no family can express the model.
   """
-  _check_no_head(config)
-  params = jax.device_get(params)
-  if config.lora.rank:
-    params = lora.merged(params, config.lora)
-    config = dataclasses.replace(config, lora=lora.LoraConfig())
-  leaves = sections.flat(params, "/")
-  # The learned values, not the initial ones.
-  config = dataclasses.replace(
-    config,
-    scale_init=float(np.exp(leaves["log_scale"])),
-    bias_init=float(leaves["bias"]),
-  )
+  config, leaves = _as_learned(config, params)
   if len(config.towers) == 1:  # it has no logits
     leaves = {path: x for path, x in leaves.items() if "/" in path}
   reasons = []
@@ -215,6 +223,76 @@ def write(
     + "".join(f"\n  {reason}" for reason in nearest)
     + (f"; nor have {others} other families" if others else "")
   )
+
+
+def write_coca(coca: open_clip_coca.Coca) -> Written:
+  """Return description and tensors of a model with its captioner.
+
+  Raises:
+    ValueError: open_clip's CoCa cannot have a field.
+  """
+  model, leaves = _as_learned(coca.model, coca.params)
+  name = "open_clip's CoCa"
+  try:
+    config, tensors = open_clip_coca.write(
+      open_clip_coca.Coca(
+        model,
+        coca.captioner,
+        mapping.nested(leaves),
+        jax.device_get(coca.captioner_params),
+      )
+    )
+    files = opening.PublishedFiles(pathlib.Path(name), config, tensors)
+    again = loading.read_config(open_clip, files)
+    captioner = open_clip_coca.read_config(files, again)
+  except ValueError as error:
+    raise ValueError(
+      f"--format=open_clip has no CoCa with this model: {error}"
+    ) from error
+  different = {
+    **comparing.differences(model, again, _PIXELS),
+    **{
+      f"captioning.captioner.{x.name}": (
+        getattr(coca.captioner, x.name),
+        getattr(captioner, x.name),
+      )
+      for x in dataclasses.fields(captioner)
+      if getattr(coca.captioner, x.name) != getattr(captioner, x.name)
+    },
+  }
+  if different:
+    raise ValueError(
+      "--format=open_clip has no CoCa with this model: "
+      + "; ".join(
+        f"{field} is {ours!r}, it would be {theirs!r}"
+        for field, (ours, theirs) in different.items()
+      )
+    )
+  return Written(name, config, tensors)
+
+
+def _as_learned(
+  config: dual_encoder.ModelConfig, params: Any
+) -> tuple[dual_encoder.ModelConfig, dict[str, Any]]:
+  """Return a model with the learned scale and bias, and arrays by path.
+
+  Low-rank updates are merged.
+
+  Raises:
+    ValueError: the model has a head of classes.
+  """
+  _check_no_head(config)
+  params = jax.device_get(params)
+  if config.lora.rank:
+    params = lora.merged(params, config.lora)
+    config = dataclasses.replace(config, lora=lora.LoraConfig())
+  leaves = sections.flat(params, "/")
+  config = dataclasses.replace(
+    config,
+    scale_init=float(np.exp(leaves["log_scale"])),
+    bias_init=float(leaves["bias"]),
+  )
+  return config, leaves
 
 
 def _write_programs(

@@ -14,6 +14,8 @@ from evaluators.generating import captioner as captioner_lib
 from input_pipeline import model_inputs, published_inputs, tokenizers
 from models import dual_encoder
 from models.pretrained import families, loading, opening
+from models.pretrained.families import open_clip
+from models.pretrained.fused import open_clip_coca
 from models.video import embedding as video_embedding
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
@@ -193,6 +195,35 @@ def load_captioner(
     num_tokens=regions.num_tokens,
     tasks=regions.taught,
   )
+
+
+def load_coca(
+  path: str | pathlib.Path,
+) -> tuple[Model, open_clip_coca.Coca | None]:
+  """Open a model as `load` does, with the captioner that it may have.
+
+  Returns:
+    The model, and it with its captioner; None where it has none.
+
+  Raises:
+    FileNotFoundError, ValueError, workdir.WorkdirError: as `load`.
+  """
+  folder = bucket_path.make(path)
+  if workdir.is_run(folder):
+    config, model, variables = _read_run(folder, None, None)
+    if not config.captioning.is_on:
+      return model, None
+    captioner = config.captioning.captioner
+    return model, open_clip_coca.Coca(
+      *(model.config, captioner, model.params, variables[joint.CAPTIONER])
+    )
+  model = load(path)
+  if model.family != families.name(open_clip):
+    return model, None
+  files = opening.open_model(path)
+  if not open_clip_coca.has_captioner(files.tensors):
+    return model, None
+  return model, open_clip_coca.read(files)
 
 
 def _read_run(

@@ -411,6 +411,30 @@ class Model:
       return None
     return places.to_pixels(protocol, pixels_YXC.shape, share_4)
 
+  def answer(self, image: Image, question: str) -> str:
+    """Return the answer to a question about an image, by a run's decoder.
+
+    The likeliest id is taken at each place; "" where the decoder wrote none.
+
+    Args:
+      image: one image.
+      question: text, whose end is cut off behind half of the ids that the
+        decoder was taught.
+
+    Raises:
+      ValueError: as `caption`, or the decoder learned no answers.
+      workdir.WorkdirError: as `captioner`.
+    """
+    if not isinstance(question, str) or not question.strip():
+      raise ValueError(
+        f"question must be a str with a letter; got {question!r}"
+      )
+    writer, protocol = self.captioner, self.image_protocol
+    pixels_YXC = given_images.decoded(image, given_images.name_of(image, 0))
+    request = writer.asking(protocol.apply(pixels_YXC), question)
+    (written,) = next(writer.stream(iter([request]), settings.Settings()))
+    return writer.caption_of(written).text
+
   def caption_region(self, image: Image, box: Sequence[float]) -> str:
     """Return the text of a box in an image, by the decoder of a run.
 

@@ -43,6 +43,7 @@ class Source:
   Attributes:
     short_templates: templates that texts of at most `short_words` words are
       wrapped in.
+    is_asked: whether its records have questions.
   """
 
   name: str
@@ -51,6 +52,7 @@ class Source:
   grammars: filled.Texts | None = None
   short_templates: tuple[str, ...] = ()
   short_words: int = 0
+  is_asked: bool = False
 
   def draw(
     self, seed: int, slot: tuple[int, int], index: int
@@ -209,9 +211,15 @@ class Maker:
     example["tokens"] = self.tokenizer([text])[0]
     if self.regions is not None and augmented is not None:
       # Draws of regions come last: image and caption are those without them.
-      example |= self.regions.arrays(
-        *(record.regions, augmented, text, rng),
-        with_metadata=self.with_metadata,
+      example |= (
+        self.regions.answered(
+          asked.question_of(record.fields), with_metadata=self.with_metadata
+        )
+        if source.is_asked
+        else self.regions.arrays(
+          *(record.regions, augmented, text, rng),
+          with_metadata=self.with_metadata,
+        )
       )
     if self.with_labels:
       example["labels"] = (

@@ -280,6 +280,7 @@ def make_train_dataset(
         filled.make(section, config.leave_out),
         section.short_templates,
         section.short_words,
+        bool(section.question_fields),
       )
       for name, section in zip(names, sections, strict=True)
     ),

@@ -33,11 +33,17 @@ class LossConfig:
   label_smoothing: marks.Fixed[float]
   block_size: marks.Free[int]
   scope: marks.Fixed[str]
+  weight: marks.Training[float] = 1.0
+
+  @property
+  def has_pairs(self) -> bool:
+    """Say whether pairs are compared at all."""
+    return self.weight > 0
 
   @property
   def needs_labels(self) -> bool:
     """Say whether a batch must hold "labels" of its captions."""
-    return self.name in ("unicl", CLASSES)
+    return self.has_pairs and self.name in ("unicl", CLASSES)
 
   @checks.collected()
   def check(self) -> None:
@@ -46,6 +52,7 @@ class LossConfig:
     LOSSES.get(self.name, softmax).check(self.label_smoothing)
     checks.at_least("loss.block_size", self.block_size, 1)
     checks.one_of("loss.scope", self.scope, SCOPES)
+    checks.at_least("loss.weight", self.weight, 0)
 
 
 def make_loss(config: LossConfig, axis_names: Sequence[str]) -> LossFn:

@@ -143,6 +143,7 @@ class Config:
           f"{section}, whose loss is one; got {self.log_gradients_every_steps}"
         )
     self._check_patch_counts()
+    self._check_weight()
     self.captioning.check()
     if self.captioning.is_on:
       joint_config.check_captioning(self.model, self.loss, self.captioning)
@@ -183,6 +184,27 @@ class Config:
           f"model.{tower_field} must {rule} data.{data_field}={wanted};"
           f" got {got}"
         )
+
+  def _check_weight(self) -> None:
+    """Refuse a weight of the loss of pairs that nothing reads."""
+    is_joint = self.decoding.is_on or self.distillation.is_on
+    if self.loss.weight != 1 and not (is_joint or self.captioning.is_on):
+      checks.refuse(
+        "loss.weight must be 1 without config.decoding, distillation and"
+        f" captioning, beside which it is; got {self.loss.weight}"
+      )
+    if self.loss.has_pairs:
+      return
+    if self.captioning.is_on:
+      checks.refuse(
+        "loss.weight must be above 0 with captioning.weight, whose captioner"
+        " reads the text tower; got 0"
+      )
+    if self.text_lengths:
+      checks.refuse(
+        "text_lengths must be () with loss.weight=0, which embeds no text; got"
+        f" {self.text_lengths}"
+      )
 
   def _check_patch_counts(self) -> None:
     """Refuse numbers of patches in models that read none, and idle updates."""

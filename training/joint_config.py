@@ -27,6 +27,11 @@ def check(
       "data.regions.num_tokens must be 0 with decoding.weight=0, as nothing"
       f" reads the targets; got {data.regions.num_tokens}"
     )
+  if data.regions.answers and loss.has_pairs:
+    checks.refuse(
+      "loss.weight must be 0 with data.regions.answers, whose questions are no"
+      f" captions of pairs; got {loss.weight}"
+    )
   if distillation.is_on:
     _check_distillation(data, model, distillation)
   elif data.views.is_on:
@@ -36,6 +41,11 @@ def check(
     )
   if not (decoding.is_on or distillation.is_on):
     return
+  if not loss.has_pairs and not decoding.is_on:
+    checks.refuse(
+      "loss.weight must be above 0 without a decoder, decoding.weight=0: the"
+      " towers would learn from no text; got 0"
+    )
   section = "decoding" if decoding.is_on else "distillation"
   if loss.name not in losses.LOSSES:
     checks.refuse(

@@ -42,7 +42,7 @@ def set_on(config: ml_collections.ConfigDict) -> None:
     made[field] = text[field]
   made.depth = max(1, text.depth // 2)
   made.num_tokens = regions.num_tokens
-  num_tasks = len(regions.probabilities)
+  num_tasks = len(regions.probabilities) + regions.answers
   size = config.data.vocab_size + regions.num_bins + num_tasks
   made.vocab_size = -(-size // _MULTIPLE) * _MULTIPLE
   config.partition_rules = (

@@ -24,7 +24,7 @@ from flax import nnx
 from evaluators import embedding, embedding_cache, row_batches
 from evaluators.generating import settings as settings_lib
 from input_pipeline import model_inputs, tokenizers
-from input_pipeline.regions import box_tokens
+from input_pipeline.regions import box_tokens, region_targets
 from models import dual_encoder, naflex
 from models.decoding import beams, decoder_config, generation
 from runtime import mesh as mesh_lib
@@ -128,7 +128,7 @@ class Decoder:
     vocabulary: ids of texts, boxes and tasks.
     num_tokens: most ids that it was taught to predict of a text, the end
       included (data.regions.num_tokens).
-    tasks: tasks that it was taught, of box_tokens.TASKS.
+    tasks: tasks that it was taught, of Vocabulary.tasks.
   """
 
   config: decoder_config.DecoderConfig
@@ -231,8 +231,29 @@ class Captioner:
     task = self.vocabulary.task_id(box_tokens.GROUNDED)
     return Request(image, [task, *self.vocabulary.box_ids(share_4).tolist()])
 
+  def asking(self, image: row_batches.Row, question: str) -> Request:
+    """Return the request for the answer to a question about a picture.
+
+    A question that is too long loses its end, as in training.
+
+    Raises:
+      ValueError: the decoder learned no answers.
+    """
+    if box_tokens.ANSWER not in self.decoder.tasks:
+      raise ValueError(
+        "the decoder learned no answers to questions; expected a run with"
+        " config.data.regions.answers=True, and got one with the tasks"
+        f" {', '.join(self.decoder.tasks)}"
+      )
+    task = self.vocabulary.task_id(box_tokens.ANSWER)
+    room = region_targets.question_room(self.decoder.num_tokens)
+    ids = self.tokenizer.ids(question)[:room]
+    # The answer has the places that the question leaves, as in training.
+    most = self.decoder.num_tokens - len(ids) - 1
+    return Request(image, [task, *ids, task], most)
+
   def caption_of(self, written: Written) -> Caption:
-    """Return the text of a caption."""
+    """Return the text of a caption or an answer."""
     size, marks = self.tokenizer.vocab_size, self.tokenizer.marks
     ids = [x for x in written.ids if x < size and x not in marks]
     text = self.tokenizer.codec.decode(ids).strip()

@@ -85,6 +85,18 @@ def referring(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
   return {"kind": "referring", "source": dict(source), "splits": ()} | fields
 
 
+def answering(source: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+  """Return the section of a set of questions; `fields` are changed.
+
+  Fields: evaluators.sets.asked_questions.AnsweringConfig.
+  """
+  return {
+    "kind": "answering",
+    "source": dict(source),
+    "judge": "answers",
+  } | fields
+
+
 def selection(items: str) -> dict[str, Any]:
   """Return the section of a set of items, of a file of JSON lines.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 # Caption of the image; box of a caption; caption of a box.
 CAPTION, REFERRING, GROUNDED = TASKS = ("caption", "referring", "grounded")
+# Answer to a question about the image, of a run with data.regions.answers.
+ANSWER = "answer"
 # Order of a box's tokens -> places of (left, top, right, bottom).
 ORDERS: Mapping[str, tuple[int, int, int, int]] = {
   "yxyx": (1, 0, 3, 2),
@@ -24,7 +26,8 @@ class Vocabulary:
   """Ids that a decoder reads and predicts.
 
   0 to num_text - 1 are those of the tokenizer, the next `num_bins` places in an
-  image, from its left or top to its right or bottom, and the last ones TASKS.
+  image, from its left or top to its right or bottom, and the last ones TASKS,
+  then ANSWER where there are questions.
   All four sides of a box share the bins. Neither paper says where these ids
   lie: the order is ours.
 
@@ -32,20 +35,27 @@ class Vocabulary:
     num_text: entries of the tokenizer's vocabulary (data.vocab_size).
     num_bins: places that a side of a box is rounded to, at least 2.
     order: key of ORDERS.
+    has_answers: whether ANSWER is a task.
   """
 
   num_text: int
   num_bins: int
   order: str = "yxyx"
+  has_answers: bool = False
+
+  @property
+  def tasks(self) -> tuple[str, ...]:
+    """Return the tasks in the order of their ids."""
+    return (*TASKS, ANSWER) if self.has_answers else TASKS
 
   @property
   def size(self) -> int:
     """Return the number of ids."""
-    return self.num_text + self.num_bins + len(TASKS)
+    return self.num_text + self.num_bins + len(self.tasks)
 
   def task_id(self, task: str) -> int:
-    """Return the id of one of TASKS."""
-    return self.num_text + self.num_bins + TASKS.index(task)
+    """Return the id of one of `tasks`."""
+    return self.num_text + self.num_bins + self.tasks.index(task)
 
   def box_ids(self, box_M4: np.ndarray) -> np.ndarray:
     """Return the ids of boxes, int32 [..., 4], in the vocabulary's order.
@@ -105,4 +115,4 @@ class Vocabulary:
       return ""
     if place < self.num_bins:
       return f"bin {place}"
-    return TASKS[place - self.num_bins]
+    return self.tasks[place - self.num_bins]

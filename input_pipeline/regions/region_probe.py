@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from input_pipeline import faults, tokenizers
+from input_pipeline.asking import asked
 from input_pipeline.images import boxed, picture
 from input_pipeline.regions import box_tokens, region_rows, region_targets
 from input_pipeline.sources import record as record_lib
@@ -64,13 +65,16 @@ def check(
     num_text: data.vocab_size.
 
   Raises:
-    ValueError: no example has a region, more than half of the boxes cannot be
-      used or reach beyond their image, all lie in one pixel, or the tokenizer
-      has no end of text. Texts that a target has no place for are a warning.
+    ValueError: no question has an answer, no example has a region, more than
+      half of the boxes cannot be used or reach beyond their image, all lie in
+      one pixel, or the tokenizer has no end of text. Texts that a target has no
+      place for are a warning.
   """
   if region_rows.make(config, tokenizer, num_text) is None:
     return
   for name in sorted(opened):
+    if sections[name].question_fields:
+      _refuse_unanswered(f"data.sources.{name}", opened[name])
     if sections[name].region_fields:
       probed = probe(config, opened[name], tokenizer)
       _refuse(f"data.sources.{name}", sections[name], probed)
@@ -106,6 +110,20 @@ def probe(
         room = config.num_tokens - 1 - box_tokens.NUM_SIDES
         _add_text(probed, tokenizer, region.text, room)
   return probed
+
+
+def _refuse_unanswered(field: str, records: record_lib.Records) -> None:
+  """Raise ValueError where no probed question of a source has an answer."""
+  count = min(len(records), NUM_PROBED)
+  for place in range(count):
+    with contextlib.suppress(faults.ExampleError):
+      fields = records[place * len(records) // count].fields
+      region_rows.answer_of(asked.question_of(fields))
+      return
+  raise ValueError(
+    f"none of {count} examples of {field} that were read has an answer;"
+    f" {field}.question_fields says where it is"
+  )
 
 
 def _add(

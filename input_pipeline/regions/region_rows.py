@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import captions, faults, tokenizers
+from input_pipeline.asking import asked
 from input_pipeline.images import augmentation, boxed
 from input_pipeline.regions import box_tokens, region_targets
 from input_pipeline.sources import record as record_lib
@@ -131,6 +132,36 @@ class Rows:
       row["regions"] = json.dumps(shown)
     return row | {COUNTS: numbers}
 
+  def answered(
+    self, question: asked.Question, *, with_metadata: bool = False
+  ) -> dict[str, Any]:
+    """Return the arrays of a question about an image, and their counts.
+
+    Args:
+      question: question with an answer.
+      with_metadata: as of `arrays`.
+
+    Raises:
+      faults.ExampleError: "record_broken" where there is no answer.
+    """
+    made = self.writer.answer(
+      self.tokenizer.ids(question.text), self.tokenizer.ids(answer_of(question))
+    )
+    numbers = np.zeros(len(COUNTED), np.int32)
+    numbers[_PLACES["rows"]] = 1
+    numbers[_PLACES["texts_cut"]] = made.num_cut > 0
+    row: dict[str, Any] = {
+      "decoder_tokens": made.tokens,
+      "decoder_targets": made.targets,
+      "decoder_weights": made.weights,
+      "decoder_tasks": np.int32(
+        self.writer.vocabulary.tasks.index(box_tokens.ANSWER)
+      ),
+    }
+    if with_metadata:
+      row["regions"] = json.dumps({"boxes": [], "texts": [], "chosen": None})
+    return row | {COUNTS: numbers}
+
   def seen(
     self,
     regions: Sequence[record_lib.Region],
@@ -175,6 +206,27 @@ class Rows:
       tuple(regions[number].text for number in numbers),
       counts,
     )
+
+
+def answer_of(question: asked.Question) -> str:
+  """Return the answer that is learned: the annotated one, or the commonest.
+
+  Of answers of humans that are as common, it is the first.
+
+  Raises:
+    faults.ExampleError: "record_broken" where there is no answer.
+
+  >>> answer_of(asked.Question("What colour?", answers=("red", "blue", "red")))
+  'red'
+  """
+  counts = collections.Counter(x for x in question.answers if x.strip())
+  if question.answer.strip():
+    return question.answer
+  if not counts:
+    raise faults.ExampleError(
+      "record_broken", f"the question has no answer: {question.text[:60]!r}"
+    )
+  return max(counts, key=counts.__getitem__)
 
 
 def make(

@@ -6,12 +6,15 @@ predicted:
   caption    task | text of the image, end
   referring  task, text of a region (given) | box, end
   grounded   task, box (given) | text of the region, end
+  answer     task, question, task (given) | answer, end
 
 Source: LocCa (arXiv 2403.19596), as SigLIP 2 has it (arXiv 2502.14786, section
 2.2): a box is predicted for a region's caption, and a caption for a box. LocCa
 itself predicts box and caption in its third task (`given_weight=1`). The task
 is an id of its own, not the words of a prompt; the end behind a box and the
-rule for long texts are ours.
+rule for long texts are ours. Answers to questions are those of LiT-decoder's
+tasks (arXiv 2303.17376): the question is a prefix without loss; the task's id
+behind it, where the answer begins, is ours.
 """
 
 import dataclasses
@@ -24,6 +27,7 @@ from input_pipeline.regions import box_tokens
 from runtime import checks, marks
 
 CAPTION, REFERRING, GROUNDED = box_tokens.TASKS
+ANSWER = box_tokens.ANSWER
 # Tasks of a row: one that is drawn, or all of them, each with a row of its own.
 DRAWN, ALL = DRAWS = ("drawn", "all")
 # Rule for a box that cannot be used.
@@ -44,6 +48,7 @@ class RegionsConfig:
   order: marks.Fixed[str] = "yxyx"
   least_visible: marks.Fixed[float] = 0.5
   broken: marks.Fixed[str] = FAULT
+  answers: marks.Fixed[bool] = False
 
   @property
   def is_on(self) -> bool:
@@ -58,11 +63,12 @@ class RegionsConfig:
 
   @property
   def taught(self) -> tuple[str, ...]:
-    """Tasks that a decoder learns, of box_tokens.TASKS; () where off."""
+    """Tasks that a decoder learns, of Vocabulary.tasks; () where off."""
     if not self.is_on:
       return ()
     shares = zip(box_tokens.TASKS, self.probabilities, strict=True)
-    return tuple(task for task, x in shares if x or self.tasks == ALL)
+    own = tuple(task for task, x in shares if x or self.tasks == ALL)
+    return (*own, ANSWER) if self.answers else own
 
   @property
   def has_one_task(self) -> bool:
@@ -88,13 +94,25 @@ class RegionsConfig:
 
   def vocabulary(self, num_text: int) -> box_tokens.Vocabulary:
     """Return the ids behind `num_text` (data.vocab_size) ids of text."""
-    return box_tokens.Vocabulary(num_text, self.num_bins, self.order)
+    return box_tokens.Vocabulary(
+      num_text, self.num_bins, self.order, self.answers
+    )
 
   def check(self) -> None:
     """Raise ValueError, naming the field, for a value that cannot be used."""
     checks.at_least("data.regions.num_tokens", self.num_tokens, 0)
     if not self.is_on:
+      if self.answers:
+        checks.refuse(
+          "data.regions.answers must be False without a decoder's targets,"
+          " data.regions.num_tokens=0; got True"
+        )
       return
+    if self.answers and self.tasks == ALL:
+      checks.refuse(
+        f"data.regions.tasks must be {DRAWN!r} with data.regions.answers, whose"
+        f" rows have one task; got {self.tasks!r}"
+      )
     checks.at_least("data.regions.num_tokens", self.num_tokens, _FEWEST)
     checks.one_of("data.regions.tasks", self.tasks, DRAWS)
     shares = self.probabilities
@@ -205,9 +223,52 @@ class Writer:
     tokens = np.concatenate([first, ids[:-1]])
     return Target(tokens, ids, weights, len(text) - len(kept))
 
+  def answer(self, question: Sequence[int], text: Sequence[int]) -> Target:
+    """Return the target of a question, whose ids are given, with its answer.
+
+    A question that is too long loses its end, and so does an answer.
+
+    Args:
+      question: ids of the question, without marks.
+      text: ids of the answer, without marks.
+
+    >>> ids = box_tokens.Vocabulary(100, 11, has_answers=True)
+    >>> writer = Writer(ids, 8, end_id=1, pad_id=0, given_weight=0.0)
+    >>> target = writer.answer([7, 8], [5])
+    >>> target.tokens, target.targets
+    (array([114,   7,   8, 114,   5,   1,   0,   0], dtype=int32),
+     array([  7,   8, 114,   5,   1,   0,   0,   0], dtype=int32))
+    >>> target.weights
+    array([0., 0., 0., 1., 1., 0., 0., 0.], dtype=float32)
+    """
+    task = self.vocabulary.task_id(ANSWER)
+    asked = list(question[: question_room(self.num_tokens)])
+    given = [*asked, task]
+    kept = list(text[: self.num_tokens - len(given)])
+    length = len(given) + len(kept)
+    ids = np.full(self.num_tokens, self.pad_id, np.int32)
+    ids[:length] = [*given, *kept]
+    if len(kept) == len(text) and length < self.num_tokens:
+      ids[length] = self.end_id
+      length += 1
+    weights = np.zeros(self.num_tokens, np.float32)
+    weights[len(given) : length] = 1
+    tokens = np.concatenate([np.array([task], np.int32), ids[:-1]])
+    num_cut = len(question) - len(asked) + len(text) - len(kept)
+    return Target(tokens, ids, weights, num_cut)
+
   def empty(self, task: str) -> Target:
     """Return the target of a task that an image has nothing for: weights 0."""
     ids = np.full(self.num_tokens, self.pad_id, np.int32)
     tokens = ids.copy()
     tokens[0] = self.vocabulary.task_id(task)
     return Target(tokens, ids, np.zeros(self.num_tokens, np.float32))
+
+
+def question_room(num_tokens: int) -> int:
+  """Return the most ids of a question: half of the places, less the task's.
+
+  >>> question_room(64)
+  31
+  """
+  return num_tokens // 2 - 1

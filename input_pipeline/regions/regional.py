@@ -93,7 +93,9 @@ def check_sections(
   with checks.collected():
     regions.check()
   there = [name for name, x in train.items() if x.region_fields]
-  if regions.needs_regions and not there:
+  _check_questions(regions, train)
+  is_asked = all(x.question_fields for x in train.values())
+  if regions.needs_regions and not there and not is_asked:
     checks.refuse(
       "data.regions needs region_fields of a source in data.sources, or"
       ' probabilities=(1.0, 0.0, 0.0) with tasks="drawn" for captions alone;'
@@ -109,6 +111,36 @@ def check_sections(
       checks.refuse(
         f"data.tests.{name}.region_fields must be (): regions are read in"
         f" training alone; got {source.region_fields}"
+      )
+
+
+def _check_questions(
+  regions: region_targets.RegionsConfig,
+  train: Mapping[str, source_config.SourceConfig],
+) -> None:
+  """Raise ValueError for questions that a decoder does not learn to answer."""
+  if not regions.is_on:
+    return
+  there = {x: y for x, y in train.items() if y.question_fields}
+  if regions.answers and not there:
+    checks.refuse(
+      "data.regions.answers needs question_fields of a source in data.sources,"
+      ' such as (("question", "question"), ("answer", "answer")); got none'
+    )
+  for name, source in there.items():
+    field = f"data.sources.{name}.question_fields"
+    if not regions.answers:
+      checks.refuse(
+        f"{field} needs data.regions.answers=True beside"
+        " data.regions.num_tokens: a decoder then learns the answers; got False"
+      )
+    names = {one for one, _ in source.question_fields}
+    if asked.OPTIONS in names or not (
+      asked.QUESTION in names and names & {asked.ANSWER, asked.ANSWERS}
+    ):
+      checks.refuse(
+        f"{field} must name question and answer or answers, without options,"
+        f" with data.regions.answers; got {sorted(names)}"
       )
 
 

@@ -11,9 +11,11 @@ pytest.importorskip("open_clip")
 import open_clip as published_open_clip
 import torch
 
+from inference import export
 from models.decoding import captioner as captioner_lib
 from models.pretrained import opening
 from models.pretrained.fused import open_clip_coca
+from tests.inference import test_export_coca
 from tests.models import towers
 from tests.models.pretrained import goldens
 from tests.parity.makers import golden_coca, published
@@ -56,6 +58,28 @@ def test_logits_and_open_clip_loads_what_is_written(quick_gelu, tmp_path):
   assert isinstance(loaded, published_open_clip.CoCa)
   again = golden_coca.logits(loaded.eval(), images, tokens)
   np.testing.assert_allclose(again, want, rtol=1e-6, atol=1e-6)
+
+
+def test_open_clip_loads_a_run(tmp_path):
+  """A run that --task=export wrote: logits of words, and the same tensors."""
+  safetensors = pytest.importorskip("safetensors.numpy")
+  run, out = tmp_path / "run", tmp_path / "out"
+  test_export_coca.write_run(run)
+  export.run(run, "open_clip", str(out))
+  loaded = published_open_clip.create_model(f"local-dir:{out}").eval()
+  assert isinstance(loaded, published_open_clip.CoCa)
+  written = safetensors.load_file(out / "open_clip_model.safetensors")
+  theirs = published.tensors(loaded)
+  for name, x in written.items():
+    np.testing.assert_array_equal(theirs[name], x, name)
+  coca = open_clip_coca.read(opening.open_model(str(out)))
+  images = published.images(3, 16, block=4)
+  tokens = published.captions((4, 6, 5), 6, 263)
+  want = golden_coca.logits(loaded, images, tokens)
+  got = _logits(open_clip_coca.make(coca), images, tokens)
+  # float32 sums in another order; logits of up to about 10.
+  np.testing.assert_allclose(got, want, rtol=2e-5, atol=2e-5)
+  assert np.abs(want[0] - want[1]).max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["coca_ViT-B-32", "coca_ViT-L-14"])

@@ -23,8 +23,10 @@ from models import batch_norm, dual_encoder, layers, naflex, tower
 from models.decoding import captioner as captioner_lib
 from models.decoding import decoder as decoder_lib
 from models.distilling import heads as heads_lib
+from runtime import checks, sections
 from runtime import mesh as mesh_lib
 from training import config as config_lib
+from training import optimizer as optimizer_lib
 from training.objectives import captioning, decoding, pairs, self_distilled
 from training.objectives import objective as objective_lib
 
@@ -59,14 +61,14 @@ class Outputs(NamedTuple):
   """Outputs of each row that the loss needs.
 
   Attributes:
-    zimg: float32 [B, E].
-    ztxt: float32 [B, E].
+    zimg: float32 [B, E]; None without the loss of pairs.
+    ztxt: float32 [B, E]; None without the loss of pairs.
     parts: name of a further loss -> sum of a row's losses and what they count,
       float32 [B] each.
   """
 
-  zimg: jax.Array
-  ztxt: jax.Array
+  zimg: jax.Array | None
+  ztxt: jax.Array | None
   parts: dict[str, tuple[jax.Array, jax.Array]]
 
 
@@ -80,7 +82,14 @@ def is_on(config: config_lib.Config) -> bool:
 
 
 def make(config: config_lib.Config) -> objective_lib.Objective:
-  """Return the objective of a checked config with a further loss."""
+  """Return the objective of a checked config with a further loss.
+
+  Raises:
+    ValueError: optimizer.freeze lets a parameter go that does not learn, which
+      weight decay would change.
+  """
+  if not config.loss.has_pairs:
+    _check_freeze(config)
   pair_loss = losses.make_loss(config.loss, mesh_lib.BATCH_AXES)
   weights = _weights(config)
 
@@ -89,6 +98,7 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
     model = dual_encoder.merge(_graph(config), variables)
     keys = functools.partial(_stream, batch.keys)
     parts: dict[str, Any] = {}
+    zimg_bE = ztxt_bE = None
     new_stats: dict[str, Any] = {}
     if config.captioning.is_on:
       (zimg_bE, ztxt_bE), (tokens_bND, text_bLD) = captioning.encode(
@@ -103,8 +113,11 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
       )
     else:
       zimg_bE, tokens_bND = _image(model, batch.images, keys(_TOWERS))
-      _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
-      assert ztxt_bE is not None  # texts were given
+      if config.loss.has_pairs:
+        _, ztxt_bE = model(tokens_bL=batch.tokens, keys_b=keys(_TOWERS))
+        assert ztxt_bE is not None  # texts were given
+      else:
+        zimg_bE = None
     if config.decoding.is_on:
       decoder = nnx.merge(decoder_graph(config), variables[DECODER])
       mask_bN = (
@@ -138,13 +151,16 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
 
   def of_pairs(params, outputs: Outputs, batch: Batch):
     scale, bias = jnp.exp(params["log_scale"]), params["bias"]
-    return pair_loss(outputs.zimg, outputs.ztxt, scale, bias, batch.labels)
+    return config.loss.weight * pair_loss(
+      outputs.zimg, outputs.ztxt, scale, bias, batch.labels
+    )
 
   def of_part(name, params, outputs: Outputs, batch: Batch):
     del params, batch
     return weights[name] * mean(*outputs.parts[name])
 
-  parts = {"pairs": of_pairs} | {
+  parts = {"pairs": of_pairs} if config.loss.has_pairs else {}
+  parts |= {
     name: functools.partial(of_part, name)
     for name, weight in weights.items()
     if weight
@@ -241,6 +257,32 @@ def shapes(config: config_lib.Config) -> Batch:
     for name, (shape, dtype) in arrays.items()
   }
   return jax.eval_shape(functools.partial(batch_of, config), made)
+
+
+def _check_freeze(config: config_lib.Config) -> None:
+  """Refuse a free parameter that no loss but that of pairs would train.
+
+  A decoder reads tokens before pooling; self-distillation pools its views.
+  """
+  variables = jax.eval_shape(
+    functools.partial(init_params, config), jax.random.key(0)
+  )
+  unlearned = ["txt/", "log_scale", "bias"]
+  if not config.distillation.is_on:
+    unlearned += ["img/pool/", "img/projection/"]
+  fixed = optimizer_lib.frozen_params(config.optimizer, variables)
+  free = [
+    path
+    for path, is_fixed in sections.flat(fixed, "/").items()
+    if not is_fixed and path.startswith(tuple(unlearned))
+  ]
+  if free:
+    checks.refuse(
+      "optimizer.freeze must hold the parameters that loss.weight=0 leaves"
+      ' without a loss, as ((r"decoder/.*", False), (r".*", True)) does; got'
+      f" {config.optimizer.freeze!r}, which leaves {len(free)} of"
+      f" them, such as {free[0]}"
+    )
 
 
 def _weights(config: config_lib.Config) -> dict[str, float]:

@@ -75,11 +75,16 @@ def of_step(
   config: config_lib.Config, step: int, values: Mapping[str, float]
 ) -> dict[str, str]:
   """Return the warnings that follow from the metrics of a step."""
-  # A decoder whose first logits are 0 moves no tower in the first step.
+  # A decoder whose first logits are 0 moves no tower in the first step, and a
+  # frozen tower never moves.
+  is_frozen = any(held for _, held in config.optimizer.freeze)
   found = {
     name: f"{name} is 0 in step {step}: no parameter learns from this loss"
     for name, value in values.items()
-    if name.startswith(gradient_norms.PREFIX) and value == 0 and step > 1
+    if name.startswith(gradient_norms.PREFIX)
+    and value == 0
+    and step > 1
+    and not (is_frozen and name.endswith("/img"))
   }
   limit = config.model.scale_max
   if limit and values["train/scale"] >= limit * (1 - _ROUNDING):

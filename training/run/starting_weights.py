@@ -22,13 +22,12 @@ from models.pretrained import (
   opening,
   positions,
 )
-from models.pretrained.fused import open_clip_coca
 from runtime import checks, cluster, failures, sections
 from runtime import mesh as mesh_lib
 from runtime.storage import bucket_path
 from training import checkpointing, metrics, objectives
 from training import config as config_lib
-from training.run import workdir
+from training.run import starting_parts, workdir
 
 # Fields of a config that name weights, and the prefix of their parameters.
 _FIELDS = {
@@ -75,9 +74,10 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
   named = {f: getattr(config, f) for f in _FIELDS if getattr(config, f)}
   if not named:
     return {}
-  targets = _targets(config, mesh)
+  everything = starting_parts.shapes_with(config, mesh)
+  targets = _targets(config, everything)
   params_read: dict[str, jax.Array] = {}
-  names = set(sections.flat(loading.shapes_of(config.model), "/"))
+  names = {*everything}
   for field, path in named.items():
     prefix = _FIELDS[field]
     wanted = {p: x for p, x in targets.items() if p.startswith(prefix)}
@@ -85,14 +85,18 @@ def read(config: config_lib.Config, mesh: jax.sharding.Mesh) -> dict[str, Any]:
     try:
       if workdir.is_run(bucket_path.make(path)):
         if not prefix:
-          wanted |= _head_of_run(bucket_path.make(path), config, mesh)
+          wanted |= _head_of_run(bucket_path.make(path), config, everything)
+          wanted |= _parts_of_run(bucket_path.make(path), config, everything)
         params_read |= _of_run(
           bucket_path.make(path), prefix, config, wanted, mesh
         )
       else:
         params, tensors = cluster.together(
-          functools.partial(_published, path, prefix, config, wanted)
+          functools.partial(
+            _published, path, prefix, config, wanted, everything
+          )
         )
+        wanted |= {p: everything[p] for p in params}
         params_read |= {
           p: mesh_lib.placed(x, wanted[p]) for p, x in params.items()
         }
@@ -173,7 +177,8 @@ def with_head(
     scale = np.exp(jax.device_get(initial["log_scale"]))
     kernel_EA = (scale * zclass_AE.T).astype(np.float32)
   arrays = {"kernel": kernel_EA, "bias": np.zeros_like(kernel_EA[0])}
-  targets = _targets(config, mesh, is_head=True)
+  everything = starting_parts.shapes_with(config, mesh)
+  targets = _targets(config, everything, is_head=True)
   placed = {
     name: mesh_lib.placed(x, targets[f"{class_head.NAME}/{name}"])
     for name, x in arrays.items()
@@ -186,29 +191,17 @@ def _message(field: str, path: str, error: Exception) -> str:
 
 
 def _targets(
-  config: config_lib.Config, mesh: jax.sharding.Mesh, *, is_head: bool = False
+  config: config_lib.Config, everything: Targets, *, is_head: bool = False
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Return the parameters that may be read, with the run's shardings.
 
   A head is apart: published models have none, and a run may have another one.
   """
-  shapes = loading.shapes_of(config.model)
-  everything = shapes
-  if objectives.joint.is_on(config):
-    # Rules of the parts that learn beside the model win for something too.
-    made = objectives.variable_shapes(config)
-    everything = shapes | {x: made[x] for x in dual_encoder.PARTS if x in made}
-  shardings = sections.flat(
-    mesh_lib.param_shardings(config.partition_rules, everything, mesh), "/"
-  )
-  targets = {
-    path: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=shardings[path])
-    for path, x in sections.flat(shapes, "/").items()
-  }
   return {
     path: x
-    for path, x in targets.items()
-    if (is_head or not config.is_excepted(path))
+    for path, x in everything.items()
+    if not starting_parts.is_part(path)
+    and (is_head or not config.is_excepted(path))
     and not lora.is_update(path)
     and path.startswith(_HEAD) == is_head
   }
@@ -224,7 +217,11 @@ def _check_excepted(config: config_lib.Config, names: set[str]) -> None:
 
 
 def _published(
-  path: str, prefix: str, config: config_lib.Config, wanted: Targets
+  path: str,
+  prefix: str,
+  config: config_lib.Config,
+  wanted: Targets,
+  everything: Targets,
 ) -> tuple[dict[str, np.ndarray], set[str]]:
   """Return parameters, and the names of all tensors of the model."""
   files = opening.open_model(path)
@@ -237,8 +234,6 @@ def _published(
       " not taken over; this run drops what its own model.image and model.text"
       " say"
     )
-  if config.captioning.is_on and open_clip_coca.has_captioner(files.tensors):
-    metrics.say(f"Not taken over from {path}: its captioner")
   _check_alike(path, prefix, theirs, config.model)
   model = config.model
   if prefix:
@@ -255,11 +250,14 @@ def _published(
       ignored=(*family.IGNORED, *config.init_except),
       prefix=prefix,
     )
+  if not prefix:
+    with opening.reading(files.path):
+      params |= starting_parts.of_published(config, files, everything)
   return params, set(files.tensors)
 
 
 def _head_of_run(
-  folder: pathlib.Path, config: config_lib.Config, mesh: jax.sharding.Mesh
+  folder: pathlib.Path, config: config_lib.Config, everything: Targets
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Return the head's parameters that a run is to be read for; {} for none."""
   run = workdir.read_config(folder)
@@ -272,7 +270,18 @@ def _head_of_run(
       f"the run has a head of other classes, model.head.classes={classes!r};"
       f" init_except=({_HEAD + '.*'!r},) leaves it out"
     )
-  return _targets(config, mesh, is_head=True)
+  return _targets(config, everything, is_head=True)
+
+
+def _parts_of_run(
+  folder: pathlib.Path, config: config_lib.Config, everything: Targets
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Return parameters of a decoder or captioner that a run is read for."""
+  run = workdir.read_config(folder)
+  assert run is not None  # workdir.is_run
+  newest = workdir.newest_step(folder) or 0
+  stage = config_lib.stage_of_checkpoint(run, newest)
+  return starting_parts.of_run(str(folder), config, stage.config, everything)
 
 
 def _of_run(
@@ -296,9 +305,10 @@ def _of_run(
     )
   _check_alike(str(folder), prefix, model, config.model)
   shapes = objectives.variable_shapes(stage.config)
-  if apart := [name for name in dual_encoder.PARTS if name in shapes]:
+  apart = [name for name in dual_encoder.PARTS if name in shapes]
+  if prefix and apart:
     metrics.say(f"Not taken over from {folder}: {', '.join(apart)}")
-  left = tuple(f"{name}/" for name in dual_encoder.PARTS)
+  taken = {path.partition("/")[0] for path in wanted}
   return of_checkpoint(
     folder,
     config,
@@ -306,7 +316,8 @@ def _of_run(
     wanted,
     mesh,
     may_be_left=lambda path: (
-      not path.startswith(prefix) or path.startswith(left)
+      not path.startswith(prefix)
+      or (starting_parts.is_part(path) and path.partition("/")[0] not in taken)
     ),
   )
 

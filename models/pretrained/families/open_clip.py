@@ -6,8 +6,8 @@ as the end of text. The tensors do not show whether it was trained with another
 activation or number of heads: these are said, and can be given behind the path.
 
 The two towers of a CoCa are read; its captioner (text_decoder) embeds nothing
-and is left out. It is exported as open_clip's CustomTextCLIP with the same
-towers.
+and is left out; fused/open_clip_coca.py has the whole model. Without it a CoCa
+is exported as open_clip's CustomTextCLIP with the same towers.
 """
 
 import dataclasses

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from flax import nnx
 
 from models import dual_encoder, text_transformer, vit
@@ -92,18 +93,30 @@ def read(files: opening.PublishedFiles) -> Coca:
     captioner = read_config(files, model)
   params = loading.read_params(open_clip, model, files)
   with opening.reading(files.path):
-    tensors = {
-      name: files.tensors[name]
-      for name in files.tensors
-      if name.startswith(_THEIRS)
-    }
-    made = mapping.load(
-      links(),
-      tensors,
-      shapes_of(model, captioner),
-      ignored=(r"text_decoder\.attn_mask",),
-    )
+    made = read_params(files, shapes_of(model, captioner))
   return Coca(model, captioner, params, mapping.nested(made))
+
+
+def read_params(
+  files: opening.PublishedFiles, shapes: Any
+) -> dict[str, np.ndarray]:
+  """Return a captioner's parameters by path, float32.
+
+  Args:
+    files: file whose other tensors are the towers'.
+    shapes: tree of a captioner's shapes, or of a part of them.
+
+  Raises:
+    MappingError: a tensor of the captioner does not fit.
+  """
+  tensors = {
+    name: files.tensors[name]
+    for name in files.tensors
+    if name.startswith(_THEIRS)
+  }
+  return mapping.load(
+    links(), tensors, shapes, ignored=(r"text_decoder\.attn_mask",)
+  )
 
 
 def write(coca: Coca) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,39 +9,17 @@ import pytest
 
 from configs import coca
 from runtime import mesh as mesh_lib
-from tests import steps
+from tests import steps, tiny_coca
 from training import config as config_lib
 from training import objectives
 from training.objectives import captioning, joint
-from training.run import starting_weights
-
-_TINY = {"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32}
-_CHANGES = {
-  "batch_size": 4,
-  "data.image_size": 16,
-  "data.num_tokens": 6,
-  "data.vocab_size": 40,
-  "model.embed_dim": 16,
-  "model.image.image_size": 16,
-  "model.image.num_queries": 3,
-  "model.image.pool_heads": 2,
-  "model.text.num_tokens": 6,
-  "model.text.vocab_size": 40,
-  "captioning.captioner.width": 16,
-  "captioning.captioner.depth": 1,
-  "captioning.captioner.num_heads": 2,
-  "captioning.captioner.mlp_width": 64,
-  "captioning.captioner.vocab_size": 40,
-  "captioning.captioner.num_tokens": 6,
-  **{f"model.image.{name}": x for name, x in _TINY.items()},
-  **{f"model.text.{name}": x for name, x in _TINY.items()},
-}
+from training.run import starting_parts, starting_weights
 
 
 def _config(**changes):
   values = coca.get_config("mini")
   values.evaluate.sets = {}
-  values.update_from_flattened_dict(_CHANGES | steps.FAST | changes)
+  values.update_from_flattened_dict(tiny_coca.CHANGES | steps.FAST | changes)
   return config_lib.from_mapping(values.to_dict())
 
 
@@ -158,6 +136,27 @@ def test_a_mesh_changes_no_loss():
   assert got == pytest.approx(float(_computed()[1][2]), rel=1e-5)
 
 
+@pytest.mark.long
+@pytest.mark.slow
+def test_micro_batches_change_nothing():
+  """The mean over tokens is of the whole batch, whose rows differ in length."""
+  config = _config()
+  built = steps.build(config)
+  parts = steps.build(_config(num_microbatches=2))
+  with jax.set_mesh(built.mesh):
+    rows = steps.global_batch(_rows(config), built.mesh, built.batch_of)
+    states, seen = zip(
+      *(x.step(x.state, rows) for x in (built, parts)), strict=True
+    )
+  one, two = jax.device_get(seen)
+  for name in one:
+    np.testing.assert_allclose(one[name], two[name], rtol=2e-5, err_msg=name)
+  assert one["train/caption_loss"] > 1
+  got = steps.arrays(states[1].params)
+  for name, x in steps.arrays(states[0].params).items():
+    np.testing.assert_allclose(got[name], x, atol=steps.ATOL, err_msg=name)
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
@@ -174,7 +173,7 @@ def test_a_mesh_changes_no_loss():
 )
 def test_sections_that_do_not_fit(changes, message):
   values = coca.get_config("mini")
-  values.update_from_flattened_dict(_CHANGES | changes)
+  values.update_from_flattened_dict(tiny_coca.CHANGES | changes)
   with pytest.raises(ValueError, match=message):
     config_lib.checked(values.to_dict())
 
@@ -183,7 +182,9 @@ def test_published_towers_can_be_read():
   """Rules of the captioner's words are no error where it is not read."""
   config = _config()
   mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
-  targets = starting_weights._targets(config, mesh)
+  targets = starting_weights._targets(
+    config, starting_parts.shapes_with(config, mesh)
+  )
   assert "img/pool/queries" in targets
   assert not any(path.startswith("captioner") for path in targets)
 
