@@ -97,6 +97,7 @@ class Part:
     warned: warnings that follow from the config and the data.
     by_count: number of patches of a batch -> step of such batches, whose state
       is that of `program` (training/patch_programs.py); {} for one shape.
+    teacher: arrays as `program.teacher`; None without curating.
   """
 
   stage: config_lib.Stage
@@ -107,6 +108,7 @@ class Part:
   by_count: Mapping[int, train_step.StepProgram] = dataclasses.field(
     default_factory=dict
   )
+  teacher: Any = None
 
 
 # (last state of a phase, its step) -> parts and first state of the next phase.
@@ -429,7 +431,7 @@ def _compiled(
   with jax.set_mesh(mesh):
     if part.by_count:
       return patch_programs.compile_with_facts(part.by_count, mesh)
-    return train_step.compile_with_facts(part.program, mesh)
+    return train_step.compile_with_facts(part.program, mesh, part.teacher)
 
 
 def _in_thread(fn: Callable[[], T]) -> T:
