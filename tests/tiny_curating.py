@@ -7,13 +7,22 @@ of a run of `get_config("teacher")`, or of `write_teacher`.
 
 import ml_collections
 
+from configs.parts import phases, sources
 from tests import tiny
 from tests.inference import fresh_run
 from training import config as config_lib
 
+# Steps of each phase.
+STEPS = (3, 3)
+
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  """Return a run of 6 steps of 8 rows of 16; "teacher": one of other towers."""
+  """Return a run of 6 steps of 8 rows of 16.
+
+  Args:
+    arg: "teacher" for a run of other towers that draws nothing; "phases" for
+      one of a folder of pairs that draws from STEPS[0] on.
+  """
   config = tiny.get_config()
   config.evaluate.sets = ml_collections.ConfigDict()
   config.total_steps = 6
@@ -26,6 +35,14 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model.embed_dim = 24
     config.model.image.width = 32
     config.model.image.patch_size = 4
+  elif arg == "phases":
+    config.data.sources.main = sources.source(format="folder")
+    drawn = {"curating": {"filter_ratio": 0.5, "teacher": ""}}
+    phases.set_phases(
+      config,
+      phases.Phase("all", STEPS[0]),
+      phases.Phase("drawn", STEPS[1], drawn),
+    )
   else:
     config.curating.filter_ratio = 0.5
   return config

@@ -31,6 +31,14 @@ class CuratingConfig:
     """Whether rows are drawn from a super-batch."""
     return self.filter_ratio > 0
 
+  @property
+  def without_teacher(self) -> str:
+    """Message for a section that names no teacher."""
+    return (
+      f"{_SECTION}.teacher must be the folder of a run or of published weights"
+      f" with {_SECTION}.filter_ratio={self.filter_ratio}; got ''"
+    )
+
   def num_rows_read(self, batch_size: int) -> int:
     """Return the rows of the super-batch that `batch_size` are drawn from.
 
@@ -56,10 +64,7 @@ class CuratingConfig:
         )
       return
     if not self.teacher:
-      checks.refuse(
-        f"{_SECTION}.teacher must be the folder of a run or of published"
-        f" weights with {_SECTION}.filter_ratio={ratio}; got ''"
-      )
+      checks.refuse(self.without_teacher)
     rows = batch_size / (1 - ratio)
     if abs(rows - round(rows)) > _ROUNDING:
       checks.refuse(

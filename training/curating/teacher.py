@@ -58,6 +58,8 @@ def find(config: config_lib.Config) -> Source:
       names the field.
   """
   path = config.curating.teacher
+  if not path:
+    raise ValueError(config.curating.without_teacher)
   try:
     folder = bucket_path.make(path)
     if workdir.is_run(folder):
