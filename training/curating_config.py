@@ -97,6 +97,6 @@ class CuratingConfig:
       )
     if data.augmentation.is_naflex:
       checks.refuse(
-        f"data.augmentation.resize must not be 'naflex' with {on}, whose teacher"
-        " reads square images; got 'naflex'"
+        f"data.augmentation.resize must not be 'naflex' with {on}, whose"
+        " teacher reads square images; got 'naflex'"
       )

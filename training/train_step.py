@@ -135,8 +135,9 @@ def make(
 ) -> StepProgram:
   """Return the program of `config` on `mesh`; makes no array, compiles nothing.
 
-  With curating, the description of its teacher is read, no array of it. Call it outside of jax.set_mesh with an abstract mesh: the abstract key would
-  be made on that mesh.
+  With curating, the description of its teacher is read, no array of it. Call it
+  outside of jax.set_mesh with an abstract mesh: the abstract key would be made
+  on that mesh.
 
   Args:
     config: checked.

@@ -73,7 +73,9 @@ def test_positions_of_phases_count_the_rows_that_are_read():
     values,
     phases.Phase("all", 3),
     phases.Phase("drawn", 3, {"curating": curating}),
-    phases.Phase("again", 2, {"curating": {"filter_ratio": 0.0, "teacher": ""}}),
+    phases.Phase(
+      "again", 2, {"curating": {"filter_ratio": 0.0, "teacher": ""}}
+    ),
   )
   stages = config_lib.stages(config_lib.checked(values.to_dict()))
   # 24 rows of 8 are 1.5 batches of 16; 5 of these are 10 of 8.

@@ -26,9 +26,7 @@ from training.objectives import gradient_cache
 
 # (variables, the teacher's variables, super-batch, key)
 #   -> batch, and {name: float32 scalar}
-DrawFn = Callable[
-  [Any, Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]
-]
+DrawFn = Callable[[Any, Any, Any, jax.Array], tuple[Any, dict[str, jax.Array]]]
 # Most bytes of rows that a device sends at a time.
 _MOST_SENT = 64 * 2**20
 
@@ -58,9 +56,7 @@ def make(
 
     embedded = jax.lax.map(embed, jnp.arange(parts))
     learner, expert = (
-      joint_selection.Embeddings(
-        *gradient_cache.join(pair), jnp.exp(x["log_scale"]), x["bias"]
-      )
+      _of_all_rows(pair, x)
       for pair, (_, x) in zip(embedded, models, strict=True)
     )
     index = joint_selection.select(
@@ -89,7 +85,8 @@ def num_parts(num_rows_read: int, num_rows: int) -> int:
   """
   shards = mesh_lib.num_batch_shards(jax.sharding.get_abstract_mesh())
   here, most = num_rows_read // shards, num_rows // shards
-  return next(n for n in range(1, here + 1) if here % n == 0 and here // n <= most)
+  divisors = (n for n in range(1, here + 1) if here % n == 0)
+  return next(n for n in divisors if here // n <= most)
 
 
 def rows_of(batch: Any, index_b: jax.Array) -> Any:
@@ -108,9 +105,7 @@ def rows_of(batch: Any, index_b: jax.Array) -> Any:
   axes = mesh_lib.BATCH_AXES
   rows = P(axes)
 
-  @functools.partial(
-    jax.shard_map, in_specs=(rows, P(), rows), out_specs=rows
-  )
+  @functools.partial(jax.shard_map, in_specs=(rows, P(), rows), out_specs=rows)
   def exchange(x, index_b, number):
     size = len(x)
     count = len(index_b) // shards
@@ -135,10 +130,17 @@ def rows_of(batch: Any, index_b: jax.Array) -> Any:
   return jax.tree.map(lambda x: exchange(x, index_b, numbers), batch)
 
 
+def _of_all_rows(parts: Any, variables: Any) -> joint_selection.Embeddings:
+  """Return the embeddings of all parts, with their scale and bias."""
+  zimg_BE, ztxt_BE = gradient_cache.join(parts)
+  scale = jnp.exp(variables["log_scale"])
+  return joint_selection.Embeddings(zimg_BE, ztxt_BE, scale, variables["bias"])
+
+
 def _embed_fn(
   model: dual_encoder.ModelConfig,
 ) -> Callable[[Any, Any], tuple[jax.Array, jax.Array]]:
-  """Return embed(variables, rows) -> float32 rows of length 1 of both towers."""
+  """Return embed(variables, rows) -> zimg_bE, ztxt_bE, float32 of length 1."""
   # Without a gradient there is nothing to recompute.
   model = dataclasses.replace(model, remat="none", remat_chunks=1)
   graph = dual_encoder.make_graph(model, mesh_lib.BATCH_AXES)
@@ -147,7 +149,8 @@ def _embed_fn(
     zimg_bE, ztxt_bE = dual_encoder.merge(graph, variables)(
       rows.images, rows.tokens
     )
-    assert zimg_bE is not None and ztxt_bE is not None  # both were given
+    assert zimg_bE is not None  # both were given
+    assert ztxt_bE is not None
     return zimg_bE, ztxt_bE
 
   return embed

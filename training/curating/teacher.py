@@ -86,7 +86,8 @@ def check(config: config_lib.Config) -> None:
   """
   source = find(config)
   image, text = source.model.image, source.model.text
-  assert image is not None and text is not None  # `find` refuses others
+  assert image is not None  # `find` refuses others
+  assert text is not None
   if image.tower == "naflex":
     checks.refuse(
       f"{_FIELD} must read square images, as the run does; got"

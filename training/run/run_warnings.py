@@ -98,8 +98,8 @@ def _of_batch(
   else:
     drawn = {"data.sources": (size, sum(num_examples.values()))}
   return {
-    f"batch_size, {field}": f"{_rows_of_batch(config)} draws {rows:,.0f} rows from"
-    f" {field} of {count:,} examples: images repeat within a batch"
+    f"batch_size, {field}": f"{_rows_of_batch(config)} draws {rows:,.0f} rows"
+    f" from {field} of {count:,} examples: images repeat within a batch"
     for field, (rows, count) in drawn.items()
     if rows > count
   }
