@@ -188,8 +188,8 @@ def read(
   source = find(config)
   targets = sections.flat(abstract(source, config, mesh), "/")
   try:
-    flat = cluster.together(lambda: _read(source, targets, mesh))
-    if not float(flat["bias"]):
+    flat = _read(source, targets, mesh)
+    if not float(jax.device_get(flat["bias"])):
       raise ValueError(
         "the bias of its logits is 0: it was not trained by the sigmoid loss,"
         " whose differences are the learnability"
@@ -296,8 +296,10 @@ def _read(
       may_be_left=lambda path: path.startswith(left),
     )
   assert source.files is not None
-  family = loading.find_family(source.files)
-  params = loading.read_params(family, source.model, source.files)
+  family, files = loading.find_family(source.files), source.files
+  params = cluster.together(
+    lambda: loading.read_params(family, source.model, files)
+  )
   return {
     path: mesh_lib.placed(np.asarray(x), targets[path])
     for path, x in sections.flat(params, "/").items()
