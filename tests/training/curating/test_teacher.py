@@ -161,3 +161,13 @@ def test_ids_are_compared_by_rule_and_vocabulary(folder, monkeypatch):
   teacher_lib._check_tokenizer(one, same)
   with pytest.raises(ValueError, match=re.escape("got [1] for '<', which is")):
     teacher_lib._check_tokenizer(one, other)
+
+
+@pytest.mark.parametrize("resize", ["square", "squash"])
+def test_another_geometry_is_said(folder, capsys, resize):
+  """The teacher's images were cropped, the run's too, or squashed."""
+  teacher, _ = tiny_curating.write_teacher(folder)
+  config = _config(folder, **{"data.augmentation.resize": resize})
+  teacher_lib.check_inputs(config, _tokenizer(teacher))
+  is_said = "made for images of another geometry" in capsys.readouterr().err
+  assert is_said == (resize == "squash")
