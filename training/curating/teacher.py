@@ -263,7 +263,8 @@ def _check_tokenizer(
     if got != wanted:
       raise ValueError(
         "its tokenizer must have the run's vocabulary, as both models read the"
-        f" same ids; got {got} for {text!r}, which is {wanted} in the run"
+        f" same ids; got {got} for {text!r}, which is {wanted} in the run. Give"
+        " data.tokenizer and data.tokenizer_path of the teacher"
       )
 
 

@@ -9,28 +9,37 @@ import pytest
 
 from losses import joint_selection
 from models import dual_encoder
-from models.pretrained import mapping
+from models.pretrained import loading
 from runtime import mesh as mesh_lib
 from tests import steps, tiny_curating
 from training import config as config_lib
-from training import train_step
+from training import flops, train_step
 from training.curating import super_batch
+from training.curating import teacher as teacher_lib
 from training.objectives import pairs
 
 NUM_STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
+def folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp("runs") / "teacher"
-  config, params = tiny_curating.write_teacher(folder)
-  return folder, config.model, mapping.nested(params)
+  tiny_curating.write_teacher(folder)
+  return folder
 
 
 def _config(folder, **changes):
   values = tiny_curating.get_config()
   values.curating.teacher = str(folder)
   values.update_from_flattened_dict(steps.FAST | changes)
+  return config_lib.checked(values.to_dict())
+
+
+def _plain():
+  """Return the config of a run that learns from all rows that it reads."""
+  values = tiny_curating.get_config()
+  values.curating.filter_ratio = 0.0
+  values.update_from_flattened_dict(steps.FAST)
   return config_lib.checked(values.to_dict())
 
 
@@ -43,25 +52,17 @@ def _mesh(shape):
 def _alone(folder):
   """Return the state and the metrics of steps on one device."""
   config = _config(folder)
-  params = mapping.nested(_params(folder))
-  return steps.build(config, teacher=params).run(config, NUM_STEPS)
+  return steps.build(config, teacher=_params(folder)).run(config, NUM_STEPS)
 
 
+@functools.cache
 def _params(folder):
   """Return the teacher's parameters as its files have them."""
-  from training.curating import teacher as teacher_lib
-
-  config = _config(folder)
-  source = teacher_lib.find(config)
-  targets = teacher_lib.sections.flat(
-    teacher_lib.abstract(source, config, _mesh((1, 1, 1))), "/"
-  )
-  return {
-    path: np.asarray(x)
-    for path, x in teacher_lib._read(source, targets, _mesh((1, 1, 1))).items()
-  }
+  config, mesh = _config(folder), _mesh((1, 1, 1))
+  return teacher_lib.read(config, mesh, folder, begun=False)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _embeddings(model, params, rows):
   """Return the embeddings of all rows at once."""
   images_fn, texts_fn = dual_encoder.embed_fns(model)
@@ -73,18 +74,13 @@ def _embeddings(model, params, rows):
   )
 
 
-@functools.cache
-def _first_draw(folder):
+def _first_draw(folder, rows, params):
   """Return the rows of step 0 by the definition, and S_ii of all rows."""
   config = _config(folder)
-  expert = mapping.nested(_params(folder))
-  model = tiny_curating.get_config("teacher")
-  model = config_lib.checked(model.to_dict()).model
-  rows = steps.batch(config)
-  params = dual_encoder.init_params(config.model, jax.random.key(0))
+  model = teacher_lib.find(config).model
   both = (
     _embeddings(config.model, params, rows),
-    _embeddings(model, expert, rows),
+    _embeddings(model, _params(folder), rows),
   )
   key = jax.random.fold_in(jax.random.key(config.seed), train_step._SELECTS)
   index = joint_selection.select(
@@ -93,18 +89,15 @@ def _first_draw(folder):
     num_selected=config.batch_size,
     num_blocks=config.curating.num_blocks,
   )
-  return np.asarray(index), np.asarray(joint_selection.of_pairs(*both)), rows
+  return np.asarray(index), np.asarray(joint_selection.of_pairs(*both))
 
 
-def test_the_step_is_that_of_the_drawn_rows_alone(teacher):
+def test_the_step_is_that_of_the_drawn_rows_alone(folder):
   """Loss and gradient norm are those of a plain run's step on these rows."""
-  folder, _, _ = teacher
-  index, own, rows = _first_draw(folder)
+  rows = steps.batch(_config(folder))
   _, seen = _alone(folder)
-  values = tiny_curating.get_config()
-  values.curating.filter_ratio = 0.0
-  values.update_from_flattened_dict(steps.FAST)
-  plain = steps.build(config_lib.checked(values.to_dict()))
+  plain = steps.build(_plain())
+  index, own = _first_draw(folder, rows, plain.state.params)
   with jax.set_mesh(plain.mesh):
     drawn = {name: x[index] for name, x in rows.items()}
     _, want = plain.step(plain.state, steps.global_batch(drawn, plain.mesh))
@@ -122,13 +115,14 @@ def test_the_step_is_that_of_the_drawn_rows_alone(teacher):
 @pytest.mark.slow
 @pytest.mark.parametrize(
   ("shape", "microbatches"),
-  [((2, 1, 1), 1), ((2, 2, 2), 1), ((1, 1, 1), 2)],
+  [((2, 2, 2), 1), ((2, 1, 1), 2)],
 )
-def test_meshes_and_micro_batches_change_nothing(teacher, shape, microbatches):
-  folder, _, params = teacher
+def test_meshes_and_micro_batches_change_nothing(folder, shape, microbatches):
   expected, other = _alone(folder)
   config = _config(folder, num_microbatches=microbatches)
-  state, seen = steps.build(config, shape, params).run(config, NUM_STEPS)
+  state, seen = steps.build(config, shape, _params(folder)).run(
+    config, NUM_STEPS
+  )
   for one, two in zip(seen, other, strict=True):
     for name in one:
       np.testing.assert_allclose(one[name], two[name], rtol=2e-4, err_msg=name)
@@ -165,3 +159,26 @@ def test_rows_are_exchanged_to_the_bit(shape, monkeypatch):
 def test_a_part_has_at_most_the_rows_of_a_micro_batch(read, rows, shape, parts):
   with jax.set_mesh(_mesh(shape)):
     assert super_batch.num_parts(read, rows) == parts
+
+
+def test_flops_are_those_of_the_step_of_both_embeddings_and_the_draws(folder):
+  config, mesh = _config(folder), _mesh((1, 1, 1))
+  models = (config.model, teacher_lib.find(config).model)
+  rows = steps.batch(config)
+  with jax.set_mesh(mesh):
+    drawn, plain = (
+      train_step.count_flops(train_step.make(x, mesh))
+      for x in (config, _plain())
+    )
+    embedded = sum(
+      flops.count(fn, params, rows[name])
+      for model in models
+      for params in (loading.shapes_of(model),)
+      for fn, name in zip(
+        dual_encoder.embed_fns(model), ("images", "tokens"), strict=True
+      )
+    )
+  # In each block, the logits of all rows and the drawn ones, and vice versa.
+  width = sum(model.embed_dim for model in models)
+  logits = 2 * 2 * config.num_rows_read * config.batch_size * width
+  assert drawn == plain + embedded + logits
