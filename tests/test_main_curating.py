@@ -46,7 +46,8 @@ def test_rows_are_drawn_from_a_phase_on(unbroken):
   assert "teacher" not in killed_runs.digests(unbroken)[_END]
 
 
-@pytest.mark.slow
+# Its short neighbours: tests/training/curating.
+@pytest.mark.long
 def test_a_killed_run_has_the_same_bits_and_refuses_another_teacher(
   run, unbroken, folder
 ):
