@@ -10,6 +10,7 @@ import ml_collections
 from configs.parts import (
   augmentation,
   captioning,
+  curating,
   decoding,
   detection,
   distillation,
@@ -29,7 +30,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.seed = 0
   # Optimizer updates in the whole run.
   config.total_steps = 1000
-  # Image-text pairs per step over all devices. A multiple of data x fsdp.
+  # Image-text pairs that a step learns from, over all devices. A multiple of
+  # data x fsdp. With config.curating a step reads more.
   config.batch_size = 256
   # Parts that each device's rows are embedded in, one after the other, for a
   # batch that does not fit in memory. The update equals that of the whole batch
@@ -100,6 +102,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.decoding = decoding.section()
   config.distillation = distillation.section()
   config.captioning = captioning.section()
+  config.curating = curating.section()
 
   # Steps between two lines of metrics.jsonl.
   config.log_every_steps = 1

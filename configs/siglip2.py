@@ -8,7 +8,9 @@
                     all losses, in phases; the others have the sigmoid loss
   full_naflex_b16 full_naflex_so400m16
                     sigmoid loss and decoder, squares, then NaFlex's lengths
-  mini mini_full
+  acid_b16_256 acid_b32_256
+                    sigmoid loss alone, of rows that a teacher draws
+  mini mini_full mini_acid
 Data: WebLI is not public; 90 % English, 10 % of 109 languages. Yours are
   WebDataset tars: --config.data.sources.main.path="PATH/{00000..00999}.tar".
   The tokenizer (Gemma's, 256,000 tokens, lower-cased) needs its file:
@@ -30,6 +32,12 @@ Ours, as the paper leaves them out: sizes of heads, temperatures, centering and
   its views (views.py), bins and order of boxes (base.py), the decoder's details
   (CapPa's code, models/decoding/decoder.py), the rate of the two updates of a
   NaFlex batch (training/patch_programs.py).
+ACID: acid_* go on with a trained B (--config.init_from=RUN) under a teacher
+  (--config.curating.teacher=RUN), the paper's So400m after 1e9 examples of a
+  curated set: rate 1e-5, no decay, 4e9 examples, 32k of 64k rows a step, or of
+  128k for B/32 (section 2.5). Ours: the rate is constant, without warm-up, and
+  examples are those that are learned from. Both runs have one tokenizer, 64
+  tokens and images of 256 pixels. docs/joint.md has the commands of mini_acid.
 Regions: full_* read boxes with captions (docs/regions.md): "boxes" and
   "box_captions" of a tar's .json members. The paper's are n-grams of alt-texts,
   found by a detector.
@@ -47,7 +55,8 @@ Hardware: the paper used up to 2,048 TPU v5e chips. Plans of a step, jax 0.10.2:
   GiB, 35,121 TFLOP, 47,053 images/s, bound by compute, MFU 88 %; the model's
   part is 30,803 TFLOP, by hand 942 GFLOP an image, 30,868. So400m, all losses,
   --num_slices=2 --config.mesh.data=32: 6.2 GiB, 130,081 TFLOP, 25,408 images/s,
-  bound by compute, MFU 84 %.
+  bound by compute, MFU 84 %. acid_b16_256 under So400m: 2.1 GiB, 27,190 TFLOP,
+  57,872 rows/s that learn, bound by compute.
 Expected: not yet run. The published weights' ImageNet zero-shot (table 1): B/32
   74.0, B/16 at 256 79.1, L/16 82.5, So400m/14 83.2, g-opt 84.5, NaFlex B/16
   78.5 and So400m 83.5 at 256 tokens.
@@ -132,6 +141,10 @@ FULL = tuple(
     *("so400m16_384", "so400m14_384", "gopt16_256", "gopt16_384"),
   )
 )
+# Variant -> share of a super-batch that is left out (section 2.5). They need a
+# teacher.
+ACID = {"acid_b16_256": 0.5, "acid_b32_256": 0.75}
+_ACID = "acid_"
 # Variants of sigmoid loss and decoder, with NaFlex's phase.
 FULL_NAFLEX = tuple(f"{_FULL}{name}" for name in VARIANTS if "naflex" in name)
 VARIANT_NAMES = (*VARIANTS, *FULL, *FULL_NAFLEX, "mini", "mini_full")
@@ -147,17 +160,24 @@ def get_config(arg: str = "b16_256") -> ml_collections.ConfigDict:
     return _mini()
   if arg == "mini_full":
     return _mini_full()
+  if arg == "mini_acid":
+    return _mini_acid()
   full = (*FULL, *FULL_NAFLEX)
   known = VARIANTS | {x: VARIANTS[x.removeprefix(_FULL)] for x in full}
+  known |= {x: VARIANTS[x.removeprefix(_ACID)] for x in ACID}
   variant = variants.pick(__file__, arg, known, mini=True)
+  if arg in ACID:
+    return _acid(variant, ACID[arg])
   if arg not in full:
     return _sigmoid(variant)
   return _full_naflex(variant) if variant.is_naflex else _full(variant)
 
 
-def _sigmoid(variant: Variant) -> ml_collections.ConfigDict:
+def _sigmoid(
+  variant: Variant, num_examples: float = 40e9
+) -> ml_collections.ConfigDict:
   config = base.get_config()
-  siglip.set_recipe(config, num_examples=40e9)
+  siglip.set_recipe(config, num_examples=num_examples)
   config.optimizer.warmup_steps = 20_000
   config.optimizer.clip_norm = 1.0
 
@@ -224,6 +244,17 @@ def _full_naflex(variant: Variant) -> ml_collections.ConfigDict:
   return config
 
 
+def _acid(variant: Variant, filter_ratio: float) -> ml_collections.ConfigDict:
+  """Return the fine-tuning of a trained model on rows that a teacher draws."""
+  config = _sigmoid(variant, num_examples=4e9)
+  config.optimizer.learning_rate = 1e-5
+  config.optimizer.weight_decay = 0.0
+  config.optimizer.schedule = "constant"
+  config.optimizer.warmup_steps = 0
+  config.curating.filter_ratio = filter_ratio
+  return config
+
+
 def _set_decoder(config: ml_collections.ConfigDict) -> None:
   """Set LocCa's decoder, its regions, and norms of each loss's gradient."""
   config.log_gradients_every_steps = 1000
@@ -282,6 +313,17 @@ def _mini_full() -> ml_collections.ConfigDict:
     local_size=16,
     sizes={"hidden_width": 64, "bottleneck_width": 32, "num_prototypes": 256},
   )
+  return config
+
+
+def _mini_acid() -> ml_collections.ConfigDict:
+  """Return small towers that learn from 64 of 128 emoji a step."""
+  config = base.get_config()
+  siglip.set_recipe(config, num_examples=40e9)
+  siglip.set_towers(config, mini.TRANSFORMER, mini.TRANSFORMER, 64)
+  mini.shrink(config)
+  config.total_steps = 300
+  config.curating.filter_ratio = 0.5
   return config
 
 

@@ -133,7 +133,7 @@ def select(
     gained_B = jnp.sum(split(beside_Bn), 1) + jnp.sum(beside_nB, 0)
     return (split(score_B + gained_B), split(is_drawn_B)), None
 
-  own_B = _own(learner, teacher)
+  own_B = of_pairs(learner, teacher)
   none_B = jnp.zeros(batch_size, bool)
   (_, is_drawn_B), _ = jax.lax.scan(
     block, (split(own_B), split(none_B)), jax.random.split(key, num_blocks)
@@ -142,8 +142,8 @@ def select(
   return index.astype(jnp.int32)
 
 
-def _own(learner: Embeddings, teacher: Embeddings) -> jax.Array:
-  """Return S_ii of each row, float32 [B]."""
+def of_pairs(learner: Embeddings, teacher: Embeddings) -> jax.Array:
+  """Return S_ii, the learnability of each row by itself, float32 [B]."""
 
   def loss(model: Embeddings) -> jax.Array:
     similarity_B = jnp.sum(

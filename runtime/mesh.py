@@ -211,6 +211,8 @@ def check_batch_size(
   batch_size: int,
   mesh: jax.sharding.Mesh,
   parts: Mapping[str, int] | None = None,
+  *,
+  field: str = "batch_size",
 ) -> None:
   """Raise ValueError for a batch that the run cannot split evenly.
 
@@ -218,12 +220,13 @@ def check_batch_size(
     batch_size: rows of a global batch.
     mesh: mesh that the rows are split over.
     parts: config field -> number of parts that each device's rows are cut into.
+    field: config field of the rows, for messages.
   """
   factors = {"data": mesh.shape["data"], "fsdp": mesh.shape["fsdp"]}
   factors |= {name: n for name, n in (parts or {}).items() if n > 1}
   if batch_size < 1 or batch_size % math.prod(factors.values()):
     checks.refuse(
-      f"batch_size must be a multiple of {' x '.join(factors)} ="
+      f"{field} must be a multiple of {' x '.join(factors)} ="
       f" {' x '.join(str(n) for n in factors.values())}; got {batch_size}"
     )
 

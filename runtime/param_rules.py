@@ -55,6 +55,14 @@ def apply(rules: Sequence[tuple[str, Any]], tree: Any, field: str) -> Any:
   return wrapped
 
 
+def first(rules: Sequence[tuple[str, Any]], name: str) -> int | None:
+  """Return the index of the rule that wins for a path, None without one."""
+  for index, (regex, _) in enumerate(rules):
+    if re.fullmatch(regex, name):
+      return index
+  return None
+
+
 def values(wrapped: Any, convert=lambda value: value) -> Any:
   """Return the tree of `apply` with `convert(value)` as leaves."""
   return jax.tree.map(

@@ -45,7 +45,7 @@ def run() -> int:
   return inspection_page.write(
     _page(),
     config.data,
-    batch_size=config.batch_size,
+    batch_size=config.num_rows_read,
     seed=config.seed,
     num_examples=_NUM_EXAMPLES.value,
     as_json=flags.JSON.value,

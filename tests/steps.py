@@ -17,11 +17,11 @@ def batch(config, seed=0):
   rng = np.random.default_rng(seed)
   size = config.data.image_size
   tokens = rng.integers(
-    1, config.data.vocab_size, (config.batch_size, config.data.num_tokens)
+    1, config.data.vocab_size, (config.num_rows_read, config.data.num_tokens)
   )
   rows = {
     "images": rng.integers(
-      0, 256, (config.batch_size, size, size, 3), np.uint8
+      0, 256, (config.num_rows_read, size, size, 3), np.uint8
     ),
     "tokens": tokens.astype(np.int32),
   }
@@ -80,8 +80,14 @@ class Built:
     return float(metrics["train/loss"])
 
 
-def build(config, shape=(1, 1, 1)):
-  """Compile the step for a mesh of this shape (data, fsdp, tensor)."""
+def build(config, shape=(1, 1, 1), teacher=None):
+  """Compile the step for a mesh of this shape (data, fsdp, tensor).
+
+  Args:
+    config: checked.
+    shape: devices along each axis of the mesh.
+    teacher: arrays of config.curating.teacher; None without.
+  """
   mesh = mesh_lib.make_mesh(
     mesh_lib.MeshConfig(*shape), jax.devices()[: int(np.prod(shape))]
   )
@@ -95,7 +101,10 @@ def build(config, shape=(1, 1, 1)):
       averaged=program.averaged,
     )
     compiled = train_step.compile_step(program, mesh)
-    step = train_step.with_numbers(compiled, program, mesh)
+    if teacher is not None:
+      placed = lambda x, target: jax.device_put(x, target.sharding)  # noqa: E731
+      teacher = jax.tree.map(placed, teacher, program.teacher)
+    step = train_step.with_numbers(compiled, program, mesh, teacher)
   return Built(state, compiled, step, mesh, program.batch_of)
 
 

@@ -29,6 +29,7 @@ from runtime import checks, hung_processes, marks, sections
 from runtime import mesh as mesh_lib
 from training import (
   checkpointing,
+  curating_config,
   joint_config,
   optimizer,
   schedule,
@@ -79,6 +80,7 @@ class Config:
   captioning: captioning_config.CaptioningConfig = (
     captioning_config.CaptioningConfig()
   )
+  curating: curating_config.CuratingConfig = curating_config.CuratingConfig()
 
   @checks.collected()
   def check(self) -> None:
@@ -142,8 +144,22 @@ class Config:
           "log_gradients_every_steps must be 0 with config."
           f"{section}, whose loss is one; got {self.log_gradients_every_steps}"
         )
+      if is_on and self.curating.is_on:
+        checks.refuse(
+          f"curating.filter_ratio must be 0 with config.{section}, which trains"
+          f" another model; got {self.curating.filter_ratio}"
+        )
+    for field in ("decoding", "distillation", "captioning"):
+      if self.curating.is_on and getattr(self, field).is_on:
+        checks.refuse(
+          f"config.{field} must have no weight with curating.filter_ratio above"
+          " 0, whose loss is that of pairs alone; got one"
+        )
     self._check_patch_counts()
     self._check_weight()
+    self.curating.check(self.batch_size)
+    if self.curating.is_on:
+      self.curating.check_beside(self.loss, self.data)
     self.captioning.check()
     if self.captioning.is_on:
       joint_config.check_captioning(self.model, self.loss, self.captioning)
@@ -321,6 +337,11 @@ class Config:
         " False"
       )
 
+  @property
+  def num_rows_read(self) -> int:
+    """Return the rows that a step reads, of which batch_size learn."""
+    return self.curating.num_rows_read(self.batch_size)
+
   @checks.collected()
   def check_paths(self) -> None:
     """Raise ValueError where a source's path on this disk is not there."""
@@ -421,9 +442,10 @@ def stages(config: Config) -> tuple[Stage, ...]:
     after = min([x for x in begins if x > first_step], default=None)
     span_end = config.total_steps if after is None else after
     # A size below 1 is refused by `checked`.
-    first_batch = -(-num_examples // max(in_force.batch_size, 1))
+    num_rows = max(in_force.num_rows_read, 1)
+    first_batch = -(-num_examples // num_rows)
     num_batches = first_batch + end - first_step
-    num_examples = num_batches * in_force.batch_size
+    num_examples = num_batches * num_rows
     span = _span(config.phases, stretches, begin, span_end)
     made.append(
       Stage(name, index, first_step, end, span, first_batch, in_force)

@@ -52,6 +52,7 @@ CHANGEABLE = (
   r"loss\..*",
   r"decoding\.weight",
   r"distillation\..*",
+  r"curating\..*",
   r"data\.views\..*",
   r"model\.(remat|remat_chunks|scale_max)",
   r"model\.image\.patch_size",

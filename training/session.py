@@ -98,6 +98,7 @@ class Part:
     warned: warnings that follow from the config and the data.
     by_count: number of patches of a batch -> step of such batches, whose state
       is that of `program` (training/patch_programs.py); {} for one shape.
+    teacher: arrays as `program.teacher`; None without curating.
   """
 
   stage: config_lib.Stage
@@ -108,6 +109,7 @@ class Part:
   by_count: Mapping[int, train_step.StepProgram] = dataclasses.field(
     default_factory=dict
   )
+  teacher: Any = None
 
 
 # (last state of a phase, its step) -> parts and first state of the next phase.
@@ -438,7 +440,9 @@ def _compiled(
     if part.by_count:
       step_fn, facts = patch_programs.compile_with_facts(part.by_count, mesh)
     else:
-      step_fn, facts = train_step.compile_with_facts(part.program, mesh)
+      step_fn, facts = train_step.compile_with_facts(
+        part.program, mesh, part.teacher
+      )
     norms_fn = gradient_norms.compile_norms(
       part.stage.config, part.program, part.by_count, mesh
     )

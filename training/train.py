@@ -24,6 +24,7 @@ from training import (
   train_step,
 )
 from training import session as session_lib
+from training.curating import teacher as teacher_lib
 from training.phases import switching
 from training.run import (
   opened_run,
@@ -100,6 +101,9 @@ def run(
       initial = starting_weights.with_head(
         initial, first.config, mesh, inputs.tokenizer
       )
+    for stage in config_lib.stages(config):
+      if stage.config.curating.is_on:
+        teacher_lib.check_inputs(stage.config, inputs.tokenizer)
     watchdog = run.stack.enter_context(watchdog_lib.watch(config.data))
     parts = _Parts(config, folder, run, inputs, watchdog)
     newest = steps[-1] if steps else 0
@@ -165,9 +169,9 @@ class _Parts:
       lambda: loader.make_loader(
         config.data,
         folder=folder,
-        batch_size=config.batch_size,
+        batch_size=config.num_rows_read,
         seed=config.seed,
-        rows=mesh_lib.local_rows(config.batch_size, mesh),
+        rows=mesh_lib.local_rows(config.num_rows_read, mesh),
         with_labels=config.loss.needs_labels,
         classes=config.model.head.classes,
         process_index=jax.process_index(),
@@ -178,6 +182,10 @@ class _Parts:
       )
     )
     self.run.take(iterator)
+    teacher = None
+    if config.curating.is_on:
+      begun = bool(self.run.steps)
+      teacher = teacher_lib.read(config, mesh, folder, begun=begun)
     if stage.name:
       metrics.say(
         f"Phase {stage.name}: steps {stage.first_step:,} to {stage.end:,}"
@@ -189,6 +197,7 @@ class _Parts:
       self.evaluator.scalars,
       run_warnings.of_run(config, iterator.num_examples),
       patch_programs.make(config, mesh, span=stage.span),
+      teacher,
     )
 
   def next(
@@ -231,7 +240,7 @@ def _write_report(
     facts={
       "steps": f"{config.total_steps:,}",
       **({"phases": phases} if phases else {}),
-      "batch size": f"{config.batch_size:,}",
+      "batch size": _batch_size(config),
       "loss": config.loss.name,
       "parameters": f"{facts['compile/num_parameters']:,}",
       "GFLOP a step": f"{facts['compile/step_gflop']:,.1f}",
@@ -244,6 +253,14 @@ def _write_report(
     results=results,
     panels=panels,
   )
+
+
+def _batch_size(config: config_lib.Config) -> str:
+  """Return the rows of a step, and those that they are drawn from."""
+  text = f"{config.batch_size:,}"
+  if config.curating.is_on:
+    text += f", drawn from {config.num_rows_read:,}"
+  return text
 
 
 def _print_results(results: suite.Results, as_json: bool) -> int:

@@ -20,14 +20,17 @@ from training import flops, objectives, train_state
 from training import metrics as metrics_lib
 from training import optimizer as optimizer_lib
 from training import schedule as schedule_lib
+from training.curating import super_batch
+from training.curating import teacher as teacher_lib
 from training.objectives import gradients
 from training.objectives import objective as objective_lib
 
 Metrics = dict[str, jax.Array]
 Stepped = tuple[train_state.TrainState, Metrics]
 TrainStep = Callable[..., Stepped]
-# Folded into the seed's key: towers and parameters draw different numbers.
-_DRAWS = 1
+# Folded into the seed's key: towers, parameters and the selection of rows draw
+# different numbers.
+_DRAWS, _SELECTS = 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +43,14 @@ class StepProgram:
       numbers of the config that are no part of the compiled program, so that
       runs which differ in them alone share it.
     state: ShapeDtypeStructs with shardings.
-    batch: ShapeDtypeStructs with shardings, of the global batch.
+    batch: ShapeDtypeStructs with shardings, of the global batch; with curating,
+      of the super-batch.
     batch_of: arrays by name, as the loader yields them -> batch.
     init_params: key -> new variables, parameters and running statistics.
     optimizer: optimizer of the parameters.
     averaged: `Objective.averaged`.
+    teacher: the step's fourth argument, parameters of config.curating.teacher
+      as ShapeDtypeStructs with shardings; None without curating.
   """
 
   step: TrainStep
@@ -55,6 +61,7 @@ class StepProgram:
   init_params: Callable[[jax.Array], Any]
   optimizer: optax.GradientTransformation
   averaged: train_state.AveragedFn | None = None
+  teacher: Any = None
 
 
 def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
@@ -88,6 +95,14 @@ def check(config: config_lib.Config, mesh: jax.sharding.Mesh) -> None:
       # Named although `make` may end at the optimizer's rules before.
       shapes = objectives.variable_shapes(config)
       mesh_lib.param_shardings(config.partition_rules, shapes, mesh)
+  if config.curating.is_on:
+    mesh_lib.check_batch_size(
+      config.num_rows_read,
+      mesh,
+      field="batch_size / (1 - curating.filter_ratio)",
+    )
+    with checks.collected():
+      teacher_lib.check(config)
   with checks.collected():
     make(config, mesh)
 
@@ -120,8 +135,9 @@ def make(
 ) -> StepProgram:
   """Return the program of `config` on `mesh`; makes no array, compiles nothing.
 
-  Call it outside of jax.set_mesh with an abstract mesh: the abstract key would
-  be made on that mesh.
+  With curating, the description of its teacher is read, no array of it. Call it
+  outside of jax.set_mesh with an abstract mesh: the abstract key would be made
+  on that mesh.
 
   Args:
     config: checked.
@@ -140,8 +156,14 @@ def make(
     span=span,
   )
   optimizer = make_optimizer(config.optimizer)
+  draw, teacher = None, None
+  if config.curating.is_on:
+    source = teacher_lib.find(config)
+    draw = super_batch.make(config, source.model)
+    teacher = teacher_lib.abstract(source, config, mesh)
+  rows = config.num_rows_read
   return StepProgram(
-    step=make_train_step(config, objective, make_optimizer, span),
+    step=make_train_step(config, objective, make_optimizer, span, draw),
     numbers=functools.partial(_numbers, config),
     state=train_state.make_abstract(
       init_params,
@@ -151,13 +173,16 @@ def make(
       objective.averaged,
     ),
     batch=jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      lambda x: jax.ShapeDtypeStruct(
+        (rows, *x.shape[1:]), x.dtype, sharding=sharding
+      ),
       objective.batch,
     ),
     batch_of=objective.batch_of,
     init_params=init_params,
     optimizer=optimizer,
     averaged=objective.averaged,
+    teacher=teacher,
   )
 
 
@@ -168,17 +193,20 @@ def make_train_step(
     [optimizer_lib.OptimizerConfig], optax.GradientTransformation
   ],
   span: schedule_lib.Span,
+  draw: super_batch.DrawFn | None = None,
 ) -> TrainStep:
-  """Return step(state, batch, numbers) -> (state, metrics), to be compiled.
+  """Return step(state, batch, numbers, teacher) -> (state, metrics).
 
-  `batch` is as `objective.batch`, its rows split over BATCH_AXES; metrics are
-  float32 scalars. Both are for the mesh in use (jax.set_mesh). Without
-  `numbers` those of the config are constants of the program.
+  It is to be compiled. `batch` is as `objective.batch`, its rows split over
+  BATCH_AXES; metrics are float32 scalars. Both are for the mesh in use
+  (jax.set_mesh). Without `numbers` those of the config are constants of the
+  program. With `draw`, `batch` is a super-batch, and `teacher` has the
+  variables that `draw` takes.
   """
   schedule = config.optimizer.make_schedule(span.num_steps, span)
   num_updates = config.num_largest_updates
 
-  def step(state, batch, numbers=None):
+  def step(state, batch, numbers=None, teacher=None):
     numbers = numbers or _numbers(config)
     optimizer = make_optimizer(
       dataclasses.replace(
@@ -187,6 +215,11 @@ def make_train_step(
         weight_decay=numbers["weight_decay"],
       )
     )
+    selected = {}
+    if draw is not None:
+      key = jax.random.fold_in(numbers["key"], _SELECTS)
+      key = jax.random.fold_in(key, state.step)
+      batch, selected = draw(state.variables, teacher, batch, key)
     batch = with_keys(config, objective, batch, numbers, state.step)
     if num_updates == 1:
       state, metrics = update(state, batch, optimizer)
@@ -196,7 +229,7 @@ def make_train_step(
         *(state, batch, num_updates),
       )
     learning_rate = numbers["learning_rate"] * schedule(state.step)
-    metrics |= {"train/learning_rate": learning_rate}
+    metrics |= {"train/learning_rate": learning_rate} | selected
     if config.data.augmentation.patch_counts:
       (count,) = config.data.augmentation.patch_counts
       metrics |= {"train/num_patches": jnp.float32(count)}
@@ -318,7 +351,8 @@ def compile_step(
 ) -> jax.stages.Compiled:
   """Compile the step ahead of time; the compiled step donates its state.
 
-  Its third argument is `numbers`; see `with_numbers`.
+  Its third argument is `numbers`, its fourth, with curating, the teacher; see
+  `with_numbers`.
   """
   return lower_step(program, mesh).compile()
 
@@ -334,7 +368,8 @@ def lower_step(
     donate_argnums=0,
     out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
-  return jitted.lower(program.state, program.batch, numbers)
+  teacher = () if program.teacher is None else (program.teacher,)
+  return jitted.lower(program.state, program.batch, numbers, *teacher)
 
 
 def abstract_on_all(arrays: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -355,27 +390,43 @@ def made_numbers(
 
 
 def with_numbers(
-  compiled: jax.stages.Compiled, program: StepProgram, mesh: jax.sharding.Mesh
+  compiled: jax.stages.Compiled,
+  program: StepProgram,
+  mesh: jax.sharding.Mesh,
+  teacher: Any = None,
 ) -> Callable[[train_state.TrainState, Any], Stepped]:
-  """Return step(state, batch) with the numbers of the program's config."""
-  numbers = made_numbers(program, mesh)
-  return lambda state, batch: compiled(state, batch, numbers)
+  """Return step(state, batch) with the numbers of the program's config.
+
+  Args:
+    compiled: result of `compile_step`.
+    program: program that was compiled.
+    mesh: mesh of the run.
+    teacher: arrays as `program.teacher`; None without curating.
+  """
+  fixed = (
+    made_numbers(program, mesh),
+    *(() if teacher is None else (teacher,)),
+  )
+  return lambda state, batch: compiled(state, batch, *fixed)
 
 
 def compile_with_facts(
-  program: StepProgram, mesh: jax.sharding.Mesh
+  program: StepProgram, mesh: jax.sharding.Mesh, teacher: Any = None
 ) -> tuple[Callable[..., Any], dict[str, float]]:
-  """Compile the step; return it with its time, FLOPs and memory."""
+  """Compile the step; return it with its time, FLOPs and memory.
+
+  Args:
+    program: program to compile.
+    mesh: mesh of the run.
+    teacher: arrays as `program.teacher`; None without curating.
+  """
   start = time.monotonic()
   compiled = compile_step(program, mesh)
   seconds = time.monotonic() - start
   memory = compiled.memory_analysis()
   facts = {
     "compile/seconds": seconds,
-    "compile/step_gflop": flops.count(
-      program.step, program.state, program.batch
-    )
-    / 1e9,
+    "compile/step_gflop": count_flops(program) / 1e9,
     "compile/num_parameters": train_state.count_params(program.state.params),
     "compile/num_devices": mesh.size,
     "compile/argument_mib": _mib(memory, "argument_size_in_bytes"),
@@ -389,7 +440,14 @@ def compile_with_facts(
     f" {facts['compile/temporary_mib']:,.0f} MiB of temporaries;"
     f" compiled in {seconds:.1f} s"
   )
-  return with_numbers(compiled, program, mesh), facts
+  return with_numbers(compiled, program, mesh, teacher), facts
+
+
+def count_flops(program: StepProgram) -> int:
+  """Return the FLOPs of a step, for the mesh in use; see training/flops.py."""
+  return flops.count(
+    *(program.step, program.state, program.batch), None, program.teacher
+  )
 
 
 def _mib(memory: Any, field: str) -> float:

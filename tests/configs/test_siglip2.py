@@ -8,6 +8,8 @@ from configs import siglip2
 from runtime import mesh as mesh_lib
 from training import config as config_lib
 from training import train_step
+from training.curating import teacher as teacher_lib
+from training.run import workdir
 
 # k of the paper's section 2.3, by size.
 _FACTORS = {"b16": 0.25, "l16": 0.5, "so400m16": 1.0, "so400m14": 1.0}
@@ -16,7 +18,7 @@ _FACTORS |= {"gopt16": 0.5}
 
 def _checked(name, **changes):
   values = siglip2.get_config(name)
-  if name != "mini_full":
+  if not name.startswith("mini"):
     values.data.sources.main.path = "{00000..00001}.tar"
   values.update_from_flattened_dict(changes)
   return config_lib.checked(values.to_dict())
@@ -66,3 +68,30 @@ def test_the_mini_has_all_phases():
   stages = config_lib.stages(_checked("mini_full"))
   assert [x.config.distillation.is_on for x in stages] == [False, True, True]
   assert [x.config.data.image_size for x in stages] == [32, 32, 48]
+
+
+@pytest.mark.parametrize(
+  ("name", "num_rows"), [("acid_b16_256", 65_536), ("acid_b32_256", 131_072)]
+)
+def test_acid_draws_32k_rows_under_a_larger_teacher(name, num_rows, tmp_path):
+  """The teacher's description is enough; its parameters are split too."""
+  teacher = _checked("so400m16_256")
+  (tmp_path / "checkpoints").mkdir()
+  workdir.write_config(tmp_path, teacher)
+  mesh_fields = {"mesh.data": 2, "mesh.fsdp": 4}
+  config = _checked(name, **{"curating.teacher": str(tmp_path)}, **mesh_fields)
+  assert (config.batch_size, config.num_rows_read) == (32_768, num_rows)
+  assert config.total_steps == round(4e9 / 32_768)
+  made = config.optimizer
+  assert (made.learning_rate, made.weight_decay) == (1e-5, 0)
+  teacher_lib.check(config)
+  mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:8])
+  shapes = teacher_lib.abstract(teacher_lib.find(config), config, mesh)
+  assert shapes["txt"]["token_embedding"].sharding.spec == P("tensor", "fsdp")
+  whole = [x.size for x in jax.tree.leaves(shapes)]
+  assert sum(whole) == siglip2.VARIANTS["so400m16_256"].num_parameters
+
+
+def test_the_mini_of_acid_draws_half():
+  config = _checked("mini_acid", **{"curating.teacher": "runs/teacher"})
+  assert (config.batch_size, config.num_rows_read) == (64, 128)

@@ -54,7 +54,7 @@ def loss_and_grads(
   parts, measured = jax.lax.map(
     lambda index: embed_fn(params, part(batch, index)), indices
   )
-  embeddings = _join(parts)
+  embeddings = join(parts)
   # The loss has parameters too: scale and bias.
   loss, (grads, dembeddings) = jax.value_and_grad(loss_fn, argnums=(0, 1))(
     params, embeddings, batch
@@ -111,8 +111,8 @@ def microbatch(batch: Any, index: Any, num_microbatches: int) -> Any:
   return jax.tree.map(cut, batch)
 
 
-def _join(parts: Any) -> Any:
-  """Return arrays [k, B / k, ...] of all micro-batches as [B, ...]."""
+def join(parts: Any) -> Any:
+  """Return arrays [k, B / k, ...] of all `microbatch` parts as [B, ...]."""
   num_shards = _num_shards()
 
   def join(x):

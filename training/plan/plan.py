@@ -17,7 +17,7 @@ from runtime import marks
 from runtime import mesh as mesh_lib
 from runtime.storage import strict_json, whole_files
 from training import config as config_lib
-from training import flops, metrics, train_state, train_step
+from training import metrics, train_state, train_step
 from training.phases import switching
 from training.plan import (
   collectives,
@@ -163,11 +163,14 @@ def compile_step(
     "parameters_gib": _gib_per_device(program.state.params),
     "optimizer_gib": _gib_per_device(program.state.opt_state),
     "batch_gib": _gib_per_device(program.batch),
+    # None without config.curating.
+    "rows_read": config.num_rows_read if config.curating.is_on else None,
+    "teacher_gib": (
+      _gib_per_device(program.teacher) if config.curating.is_on else None
+    ),
   }
   with jax.set_mesh(mesh):
-    plan["step_tflop"] = (
-      flops.count(program.step, program.state, program.batch) / 1e12
-    )
+    plan["step_tflop"] = train_step.count_flops(program) / 1e12
     compiled, error, plan["compile_s"] = _compile(program, mesh)
   if compiled is None:
     plan |= dict.fromkeys(_UNKNOWN_UNTIL_COMPILED)
@@ -229,6 +232,7 @@ def _memory(compiled, plan) -> dict[str, Any]:
   analysis = compiled.memory_analysis()
   peak = analysis.peak_memory_in_bytes / _GIB
   known = plan["parameters_gib"] + plan["optimizer_gib"] + plan["batch_gib"]
+  known += plan["teacher_gib"] or 0.0
   return {
     "fits": True,
     "needs_gib": peak,
@@ -253,7 +257,7 @@ def _work(compiled, config, mesh, chip) -> dict[str, Any]:
   plain = plan_search.changed(config, nothing_twice)
   once = train_step.make(plain, mesh)
   with jax.set_mesh(mesh):
-    model_flops = flops.count(once.step, once.state, once.batch)
+    model_flops = train_step.count_flops(once)
   work: dict[str, Any] = {
     "model_tflop": model_flops / 1e12,
     "compiled_tflop": chip_flops * mesh.size / 1e12,

@@ -10,6 +10,7 @@ _MEMORY = (
   ("parameters", "parameters_gib"),
   ("optimizer", "optimizer_gib"),
   ("batch", "batch_gib"),
+  ("teacher", "teacher_gib"),
   ("activations, temporaries", "activations_gib"),
   ("peak", "peak_gib"),
 )
@@ -54,7 +55,8 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
   slices = f" in {plan['num_slices']} slices" if plan["num_slices"] > 1 else ""
   yield _row("topology", f"{plan['topology']}, {plan['chips']} devices{slices}")
   yield _row("mesh", mesh)
-  yield _row("batch size", f"{plan['batch_size']:,}")
+  drawn = f", drawn from {plan['rows_read']:,}" if plan["rows_read"] else ""
+  yield _row("batch size", f"{plan['batch_size']:,}{drawn}")
   yield _row("parameters", f"{plan['num_parameters'] / 1e6:,.2f} M")
   yield _row("fits", _verdict(plan))
   yield _row("compile time", f"{plan['compile_s']:.1f} s")

@@ -98,7 +98,7 @@ def of_step(
 def _of_batch(
   config: config_lib.Config, num_examples: Mapping[str, int]
 ) -> dict[str, str]:
-  size = config.batch_size
+  size = config.num_rows_read
   weights = {name: x.weight for name, x in config.data.sources.items()}
   total = sum(weights.values())
   if total:
@@ -109,11 +109,18 @@ def _of_batch(
   else:
     drawn = {"data.sources": (size, sum(num_examples.values()))}
   return {
-    f"batch_size, {field}": f"batch_size={size} draws {rows:,.0f} rows from"
-    f" {field} of {count:,} examples: images repeat within a batch"
+    f"batch_size, {field}": f"{_rows_of_batch(config)} draws {rows:,.0f} rows"
+    f" from {field} of {count:,} examples: images repeat within a batch"
     for field, (rows, count) in drawn.items()
     if rows > count
   }
+
+
+def _rows_of_batch(config: config_lib.Config) -> str:
+  text = f"batch_size={config.batch_size}"
+  if config.curating.is_on:
+    text += f" with curating.filter_ratio={config.curating.filter_ratio}"
+  return text
 
 
 def _of_image(config: config_lib.Config) -> dict[str, str]:

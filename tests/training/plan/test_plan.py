@@ -311,6 +311,7 @@ def test_what_does_not_fit_is_said_in_the_table(monkeypatch):
       ("parameters_gib", "optimizer_gib", "batch_gib", "activations_gib"), 1.0
     )
     | {"num_slices": 1, "chips": 8, "num_parameters": 10**6}
+    | {"rows_read": None, "teacher_gib": None}
     | got
   )
   assert "no, needs 32.00 GiB a device" in text

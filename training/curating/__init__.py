@@ -1,0 +1,1 @@
+"""Rows of a step, drawn from a super-batch by a teacher: ACID."""
