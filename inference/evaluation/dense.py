@@ -1,7 +1,7 @@
 """Dense probes of a run or of published weights: masks and depths.
 
   OUT/results.json     a record for each set, and the model
-  OUT/dense/NAME.png   test images with true and predicted maps side by side
+  OUT/sheets/NAME.png  test images with true and predicted maps side by side
 
 From Python, of a loaded model and an opened set (evaluators/dense/layouts.py):
 
@@ -27,7 +27,7 @@ from runtime.storage import bucket_path, strict_json, whole_files
 from training import metrics
 from training.run import workdir
 
-RESULTS, FOLDER = "results.json", "dense"
+RESULTS, FOLDER, SHEETS = "results.json", "dense", "sheets"
 MODEL = "model"
 # Test images of a sheet, at even distances in their order.
 _NUM_SHOWN = 8
@@ -132,8 +132,9 @@ def run(
         one = layouts.open_set(spec)
         if one.name in opened or one.name == MODEL:
           checks.refuse(
-            f"--dense: sets must have names of their own, not {MODEL!r}; got"
-            f" {one.name!r} twice or so, from {spec}"
+            f"--dense={spec} must have a name of its own, which is not"
+            f' {MODEL!r}; got {one.name!r} (a field "name" of a table\'s file'
+            " changes it)"
           )
         opened[one.name] = one
         configs[one.name] = _changed(one.kind, changes or {})
@@ -142,13 +143,17 @@ def run(
     metrics.say(f"Probing the checkpoint of step {model.step}")
   results: dict[str, Any] = {}
   for name, one in opened.items():
+    metrics.say(
+      f"{name}: {one.kind}, {len(one.train):,} images to train on,"
+      f" {len(one.test):,} to judge"
+    )
     made = probe(
       *(model, one, configs[name]),
       batch_size=batch_size,
       num_threads=num_threads,
     )
     results[name] = made.record
-    sheet = folder / FOLDER / f"{name}.png"
+    sheet = folder / SHEETS / f"{name}.png"
     sheet.parent.mkdir(parents=True, exist_ok=True)
     dense_sheet.write(sheet, one, made.record, made.shown)
     metrics.say(f"Sheet: {sheet}")
@@ -169,6 +174,46 @@ def run(
   return 0
 
 
+def changes(words: Sequence[str]) -> dict[str, Any]:
+  """Return fields of probe_config.ProbeConfig of words NAME=VALUE.
+
+  Several numbers are separated by "/".
+
+  Raises:
+    ValueError: there is no such field, or it has no such value; names the flag.
+
+  >>> changes(["num_steps=100", "learning_rates=1e-3/1e-2"])
+  {'num_steps': 100, 'learning_rates': (0.001, 0.01)}
+  """
+  default = probe_config.ProbeConfig()
+  names = [field.name for field in dataclasses.fields(default)]
+  made: dict[str, Any] = {}
+  for word in words:
+    name, _, value = (x.strip() for x in word.partition("="))
+    checks.one_of(f"--dense_probe={word}: the field", name, names)
+    before = getattr(default, name)
+    try:
+      if isinstance(before, bool):
+        made[name] = {"true": True, "false": False}[value.lower()]
+      elif isinstance(before, tuple):
+        made[name] = tuple(float(x) for x in value.split("/"))
+      else:
+        made[name] = type(before)(value)
+    except (KeyError, ValueError) as error:
+      kind = "numbers" if isinstance(before, tuple) else type(before).__name__
+      raise ValueError(
+        f"--dense_probe={word}: {name} must be {kind}, as"
+        f" {name}={_spelled(before)}; got {value!r}"
+      ) from error
+  return made
+
+
+def _spelled(value: Any) -> str:
+  if isinstance(value, tuple):
+    return "/".join(f"{x:g}" for x in value)
+  return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
 def table(results: Mapping[str, Any]) -> str:
   """Return the figures of all sets as text, baselines in brackets."""
   records = {k: v for k, v in results.items() if k != MODEL}
@@ -180,7 +225,10 @@ def _folder(path: str, out: str) -> pathlib.Path:
   if out:
     return bucket_path.make(out)
   if not workdir.is_run(bucket_path.make(path)):
-    raise ValueError("--out is missing: --out=FOLDER of the results")
+    raise ValueError(
+      f"--out is missing: --out=FOLDER of the results, since {path} is not the"
+      " folder of a run"
+    )
   return bucket_path.make(path) / FOLDER
 
 
