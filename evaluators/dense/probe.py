@@ -29,8 +29,6 @@ from evaluators.dense import (
 from evaluators.metrics import dense as dense_metrics
 from runtime import progress
 
-# Numbers of logits that are enlarged at once: 64 MiB.
-_NUM_AT_ONCE = 2**24
 # Steps between two looks at the loss, which wait for the devices.
 _LOOK_STEPS = 100
 
@@ -208,23 +206,21 @@ def enlarged(metres_YX: np.ndarray, height: int, width: int) -> np.ndarray:
 def enlarged_labels(
   logits_YXA: np.ndarray, height: int, width: int
 ) -> np.ndarray:
-  """Return the class of the highest logit at another size: int64 [Y, X].
+  """Return the class of the highest logit at another size: int16 [Y, X].
 
   Logits are enlarged bilinearly; of equal ones, the first class is taken.
   """
   rows, columns, num_classes = logits_YXA.shape
-  across_YXA = maps.bilinear(width, columns) @ logits_YXA
-  down = maps.bilinear(height, rows)
-  flat = across_YXA.reshape(rows, -1)
-  num_rows = max(1, _NUM_AT_ONCE // flat.shape[1])
-  return np.concatenate(
-    [
-      (down[start : start + num_rows] @ flat)
-      .reshape(-1, width, num_classes)
-      .argmax(axis=-1)
-      for start in range(0, height, num_rows)
-    ]
-  )
+  down, across = maps.bilinear(height, rows), maps.bilinear(width, columns)
+  found_YX = np.zeros((height, width), np.int16)
+  best_YX = np.full((height, width), -np.inf, np.float32)
+  # Class by class: NumPy's argmax over short rows takes several times as long,
+  # and the logits of all classes more memory.
+  for label in range(num_classes):
+    one_YX = down @ logits_YXA[..., label] @ across.T
+    np.copyto(found_YX, label, where=one_YX > best_YX)
+    np.maximum(best_YX, one_YX, out=best_YX)
+  return found_YX
 
 
 def _outcome(
