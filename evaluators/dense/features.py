@@ -156,10 +156,17 @@ class Extractor:
       ValueError: an image cannot be decoded, or a feature is not finite; the
         message names the file.
     """
+    parts = [
+      items[start : start + self.batch_size]
+      for start in range(0, len(items), self.batch_size)
+    ]
     with futures.ThreadPoolExecutor(max(1, self.num_threads)) as pool:
-      for start in range(0, len(items), self.batch_size):
-        some = items[start : start + self.batch_size]
-        yield self.embed([*pool.map(self._input, some)], some)
+      # Threads decode a batch while the devices embed the one before it.
+      ahead = [pool.map(self._input, some) for some in parts[:1]]
+      for some, following in zip(parts, [*parts[1:], ()], strict=True):
+        inputs = [*ahead.pop()]
+        ahead.append(pool.map(self._input, following))
+        yield self.embed(inputs, some)
 
   def embed(
     self, inputs: Sequence[Any], items: Sequence[dense_set.Item]

@@ -1,4 +1,8 @@
-"""Training of a probe's head: fields, and their values by kind of set."""
+"""Training of a probe's head: fields, and their values by kind of set.
+
+Values that are called DINOv2's are those of its configs for ViT-B/14, as
+Denoising-ViT keeps them (Jiawei-Yang/Denoising-ViT, evaluation/configs).
+"""
 
 import dataclasses
 import math

@@ -93,16 +93,30 @@ def test_tokens_of_naflex_are_the_towers(tmp_path):
   assert extractor.image_side == 16
 
 
-def test_feature_maps_of_other_towers_are_tokens():
-  config = test_swin.make_config()
+def _resnet():
+  section = configs.parts.towers.resnet(base.get_config().data)
+  section.update({"image_size": 64, "depths": (1, 1, 1, 1), "width": 8})
+  return dataclasses.replace(
+    towers.MODEL,
+    image=dual_encoder.resnet.ResNetConfig(**section.to_dict()),
+    text=None,
+  )
+
+
+@pytest.mark.parametrize(
+  ("make_config", "side", "expected"),
+  [(test_swin.make_config, 33, (2, 25, 16)), (_resnet, 64, (2, 4, 256))],
+)
+def test_feature_maps_of_other_towers_are_tokens(make_config, side, expected):
+  config = make_config()
   shapes = jax.eval_shape(
     features.grid_fn(config),
     towers.make_shapes(config),
-    jax.ShapeDtypeStruct((2, 33, 33, 3), np.uint8),
+    jax.ShapeDtypeStruct((2, side, side, 3), np.uint8),
   )
-  assert shapes.tokens_bND.shape == (2, 25, 16)
+  assert shapes.tokens_bND.shape == expected
   assert shapes.shapes_b2.shape == (2, 2)
-  features.check(config, "swin")
+  features.check(config, "here")
 
 
 @pytest.mark.parametrize(
