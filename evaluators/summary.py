@@ -11,6 +11,7 @@ from evaluators.measures import tables
 from evaluators.metrics import (
   answering,
   denoising,
+  dense,
   detection,
   fused_pretraining,
   generation,
@@ -84,6 +85,11 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
     if tree.get("kind") == detection.KIND:
       num = tree["num_classes"]
       listed.append(Row(group, "boxes", num, _own_figures(tree)))
+      continue
+    if tree.get("kind") in dense.SIZES:
+      num = tree[dense.SIZES[tree["kind"]]]
+      label = f"{tree['kind']}, images"
+      listed.append(Row(group, label, num, _own_figures(tree)))
       continue
     if tree.get("kind") == "selection":
       num = tree["num_items"]

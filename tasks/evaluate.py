@@ -67,11 +67,24 @@ _FROST = absl_flags.DEFINE_string(
   "Folder of textures for the frost of --measures=corruptions; without it,"
   " frost is left out.",
 )
+_DENSE = absl_flags.DEFINE_list(
+  "dense",
+  [],
+  "Sets of masks or depths for a linear head on frozen patch tokens,"
+  " LAYOUT:PATH separated by commas: voc:FOLDER, ade20k:FOLDER, nyu:FOLDER or"
+  " table:FILE.json; docs/evaluation.md.",
+)
+_DENSE_PROBE = absl_flags.DEFINE_list(
+  "dense_probe",
+  [],
+  "Fields of the training of --dense, separated by commas, as"
+  " num_steps=1000,learning_rates=1e-3/3e-3; evaluators/dense/probe_config.py.",
+)
 FLAGS = (
   *(flags.CONFIG, flags.WORKDIR, flags.INIT_FROM, _SUITE, _SETS, _DATA_ROOT),
   *(_PROTOCOL, flags.OUT, flags.BATCH_SIZE, flags.CACHE_DIR, _NUM_THREADS),
   *(flags.JSON, _MEASURES, _FEATURES, _SHOTS, _NUM_EPISODES, _FROST),
-  flags.INTERPOLATE,
+  *(flags.INTERPOLATE, _DENSE, _DENSE_PROBE),
   *cluster_flags.FLAGS,
 )
 
@@ -83,6 +96,10 @@ def run() -> int:
 
 def _evaluate() -> int:
   path = flags.model()
+  if _DENSE.value:
+    return _probe(path)
+  if _DENSE_PROBE.present:
+    raise app.UsageError("--dense_probe needs --dense beside it")
   if not (_SUITE.value or _SETS.value):
     from inference.evaluation import evaluate
 
@@ -132,6 +149,27 @@ def _evaluate() -> int:
     num_threads=_NUM_THREADS.value,
     asked=_measures(),
     protocol=_PROTOCOL.value,
+    as_json=flags.JSON.value,
+  )
+
+
+def _probe(path: str) -> int:
+  """Run the probes of --dense."""
+  from inference.evaluation import dense
+
+  used = (flags.WORKDIR, flags.INIT_FROM, flags.OUT, flags.BATCH_SIZE)
+  used = (*used, _NUM_THREADS, flags.JSON, _DENSE, _DENSE_PROBE)
+  names = {holder.name for holder in (*used, *cluster_flags.FLAGS)}
+  for flag in FLAGS:
+    if flag.name not in names and flag.present:
+      raise app.UsageError(f"--{flag.name} is not used with --dense")
+  return dense.run(
+    path,
+    _DENSE.value,
+    out=flags.out(),
+    changes=dense.changes(_DENSE_PROBE.value),
+    batch_size=flags.BATCH_SIZE.value,
+    num_threads=_NUM_THREADS.value,
     as_json=flags.JSON.value,
   )
 
