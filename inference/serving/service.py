@@ -63,7 +63,12 @@ class _Embedded:
 
 
 class Service:
-  """Model and gallery that answer requests."""
+  """Model and gallery that answer requests.
+
+  Attributes:
+    writer: decoder beside the model; None where it has none.
+    methods: methods of heat maps that the model has.
+  """
 
   def __init__(
     self,
@@ -109,7 +114,7 @@ class Service:
       self._embed_texts, name="texts", max_size=max(self._fns["text"])
     )
     # A text takes the time of a whole batch, which is one picture here.
-    self._writer = (
+    self.writer = (
       captioner.Captioner(model.loaded, model.captioner.decoder, 1)
       if model.has_decoder
       else None
@@ -145,9 +150,10 @@ class Service:
       told("Compiling heat maps")
       ztxt_E = self._embed("text", [tokens_L])[0]
       self._model.explain(blank_YXC, ztxt_E, self.methods[0])
-      if self._writer is not None:
+      if self.writer is not None:
         told("Compiling the decoder")
-        self._written(self._writer, self._writer.captioning(row))
+        if box_tokens.CAPTION in self.writer.tasks:
+          self._written(self.writer, self.writer.captioning(row))
 
   def info(self) -> dict[str, Any]:
     """Return facts about model and gallery."""
@@ -168,11 +174,11 @@ class Service:
       },
       "methods": [*self.methods],
       "decoder": None
-      if self._writer is None
+      if self.writer is None
       else {
-        "digest": self._writer.digest,
-        "tasks": [*self._writer.decoder.tasks],
-        "num_tokens": self._writer.decoder.num_tokens,
+        "digest": self.writer.digest,
+        "tasks": [*self.writer.tasks],
+        "num_tokens": self.writer.decoder.num_tokens,
       },
     }
 
@@ -353,19 +359,19 @@ class Service:
 
   def _writer_of(self, task: str, noun: str) -> captioner.Captioner:
     """Return the decoder; RequestError where it did not learn a task."""
-    if self._writer is None:
+    if self.writer is None:
       raise fields.RequestError(
         409,
         "there is no decoder, which writes texts: serve a run that was trained"
-        " with config.decoding.weight above 0",
+        " with config.decoding.weight, or config.captioning.weight, above 0",
       )
-    if task not in self._writer.decoder.tasks:
+    if task not in self.writer.tasks:
       raise fields.RequestError(
         409,
-        f"the decoder did not learn {noun}: its tasks are"
-        f" {', '.join(self._writer.decoder.tasks)}",
+        f"the decoder writes no {noun}: its tasks are"
+        f" {', '.join(self.writer.tasks) or 'none'}",
       )
-    return self._writer
+    return self.writer
 
   def _written(
     self, writer: captioner.Captioner, request: captioner.Request

@@ -126,7 +126,7 @@ function showDecoder() {
   $("#caption-hint").hidden = !writes;
   $("#mute").replaceChildren(
     make("p", {}, make("b", { textContent: "This model writes no texts: it has no decoder." })),
-    make("p", { className: "small", textContent: "Serve a run that was trained with config.decoding.weight above 0 (docs/captioning.md)." }));
+    make("p", { className: "small", textContent: "Serve a run that was trained with config.decoding.weight, or config.captioning.weight, above 0 (docs/captioning.md)." }));
   nameButton();
 }
 

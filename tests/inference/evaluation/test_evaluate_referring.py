@@ -72,6 +72,7 @@ def _expected(config, script, protocol):
   return rows
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_ids_that_were_written(run, model, capsys):
   folder, config, script = run
   assert evaluate.run(str(folder)) == 0
@@ -203,6 +204,7 @@ def test_sections_that_cannot_be_used(tmp_path):
     config_lib.checked(values.to_dict())
 
 
+@pytest.mark.slow
 def test_an_evaluation_within_training_has_the_same_figures(run, model):
   """Devices are other ones too: two rows of two."""
   folder, config, _ = run
