@@ -100,8 +100,9 @@ def test_a_model_without_a_decoder_says_so(client, files):
 
 
 def test_a_decoder_that_did_not_learn_boxes(speaker, files, monkeypatch):
-  decoder = dataclasses.replace(speaker.writer.decoder, tasks=("caption",))
-  monkeypatch.setattr(speaker.writer, "decoder", decoder)
+  own = speaker.writer.captioner
+  decoder = dataclasses.replace(own.decoder, tasks=("caption",))
+  monkeypatch.setattr(own, "decoder", decoder)
   with pytest.raises(fields.RequestError, match="writes no boxes") as error:
     speaker.refer(files[0].read_bytes(), "owl")
   assert error.value.status == 409
