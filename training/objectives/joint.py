@@ -167,7 +167,8 @@ def make(config: config_lib.Config) -> objective_lib.Objective:
   }
 
   def loss(params, outputs: Outputs, batch: Batch):
-    return sum(part(params, outputs, batch) for part in parts.values())
+    found = (part(params, outputs, batch) for part in parts.values())
+    return sum(found, start=jnp.float32(0.0))
 
   def embed_locked(params, stats, batch: Batch):
     return embed(params, stats, batch)[0]
