@@ -20,11 +20,16 @@ import optax
 from runtime import checks
 from runtime import mesh as mesh_lib
 from training import config as config_lib
-from training import objectives, patch_programs, train_state, train_step
+from training import (
+  metrics,
+  objectives,
+  patch_programs,
+  train_state,
+  train_step,
+)
 from training.objectives import gradients, joint
 from training.objectives import objective as objective_lib
 
-PREFIX = "gradients/"
 _FIELD = "log_gradients_every_steps"
 # (state, batch) -> name of a figure -> float32 scalar.
 NormsFn = Callable[[train_state.TrainState, Any], dict[str, jax.Array]]
@@ -117,7 +122,7 @@ def compile_norms(
     found = {}
     for name, weights_P in zip(objective.parts, weights, strict=True):
       made = compiled[count](state, batch, numbers, weights_P)
-      found |= {f"{PREFIX}{name}{end}": x for end, x in made.items()}
+      found |= {f"{metrics.GRADIENTS}{name}{end}": x for end, x in made.items()}
     return found
 
   return norms

@@ -20,6 +20,9 @@ from runtime import cluster
 from runtime.storage import bucket_path, committed, jsonl, whole_files
 from training import event_file
 
+# Prefix of norms of the gradients of single losses (gradient_norms.py), in the
+# lines of training.
+GRADIENTS = "gradients/"
 # Seconds between two progress lines without a terminal.
 _LOG_SECONDS = 30.0
 # Least seconds between two uploads of TensorBoard events to a bucket.

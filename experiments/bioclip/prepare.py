@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from absl import app, flags
 
-from experiments.curation import icon_sets
-from experiments.parts import program
+from experiments.parts import icon_sets, program
 from input_pipeline.sources.layouts import bioclip
 from runtime.storage import whole_files
 

@@ -36,8 +36,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.clipbert import scenes
-from experiments.curation import icon_sets
-from experiments.parts import photographs, program
+from experiments.parts import icon_sets, photographs, program
 from runtime.storage import whole_files
 
 # Flags of this program, beside main.py's of the same names.

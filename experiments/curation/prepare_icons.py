@@ -35,8 +35,8 @@ import tokenizers
 from absl import app, flags
 from PIL import Image
 
-from experiments.curation import icon_sets, web_noise
-from experiments.parts import program
+from experiments.curation import web_noise
+from experiments.parts import icon_sets, program
 from input_pipeline.tokenizers import bpe
 from runtime import progress
 from runtime.storage import whole_files

@@ -19,7 +19,7 @@ import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from experiments.curation import icon_sets
+from experiments.parts import icon_sets
 
 # Share of each kind in the pool; their sum is 1. The numbers are ours, chosen
 # before any training so that about half of the captions are wrong or

@@ -24,8 +24,7 @@ from typing import Any
 from absl import app, flags
 from PIL import Image
 
-from experiments.curation import icon_sets
-from experiments.parts import program
+from experiments.parts import icon_sets, program
 from input_pipeline.sources.layouts import fashionclip
 from runtime.storage import whole_files
 

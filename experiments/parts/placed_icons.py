@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from experiments.curation import icon_sets
-from experiments.parts import photographs
+from experiments.parts import icon_sets, photographs
 
 # Sets of icons in colours; each name is drawn by up to all of them.
 SETS = (

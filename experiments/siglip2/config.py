@@ -2,7 +2,7 @@
 
   sigmoid    the loss of pairs alone
   decoder    and LocCa's decoder, from the first step
-  distilled  and local views against a teacher, from half of the steps on
+  distilled  and local views against a teacher, from 3 of 4 steps on
   masked     and masked patches against the teacher: all losses
 Data: python -m experiments.siglip2.prepare. Rules and weights of the losses are
   SigLIP 2's (configs/siglip2.py); sizes, rates and the step at which

@@ -29,8 +29,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from experiments.curation import icon_sets
-from experiments.parts import photographs, placed_icons, program
+from experiments.parts import icon_sets, photographs, placed_icons, program
 from runtime.storage import whole_files
 
 # Flags of this program, beside main.py's of the same names.

@@ -31,8 +31,11 @@ class Probed:
     first: message of the first one.
     reaching_out: boxes that reach beyond their image.
     tiny: boxes that lie in the first pixel of their image.
-    texts: texts of captions and regions.
-    long: texts that are longer than a decoder's target has place for.
+    captions: captions of images.
+    long_captions: captions that are longer than a decoder's target has place
+      for.
+    texts: texts of regions.
+    long: texts of regions that are longer than that.
     longest: ids of the longest text.
   """
 
@@ -43,6 +46,8 @@ class Probed:
   first: str = ""
   reaching_out: int = 0
   tiny: int = 0
+  captions: int = 0
+  long_captions: int = 0
   texts: int = 0
   long: int = 0
   longest: int = 0
@@ -67,25 +72,39 @@ def check(
   Raises:
     ValueError: no question has an answer, no example has a region, more than
       half of the boxes cannot be used or reach beyond their image, all lie in
-      one pixel, or the tokenizer has no end of text. Texts that a target has no
-      place for are a warning.
+      one pixel, a target has no place for more than half of the captions or of
+      the texts of regions, or the tokenizer has no end of text. Fewer texts
+      without place are a warning.
   """
   if region_rows.make(config, tokenizer, num_text) is None:
     return
   for name in sorted(opened):
     if sections[name].question_fields:
       _refuse_unanswered(f"data.sources.{name}", opened[name])
+    probed = probe(config, opened[name], tokenizer)
     if sections[name].region_fields:
-      probed = probe(config, opened[name], tokenizer)
       _refuse(f"data.sources.{name}", sections[name], probed)
-      if probed.long:
-        logging.warning(
-          "%d of %d texts of data.sources.%s are longer than data.regions."
-          "num_tokens=%d has place for, and lose their end; the longest has %d"
-          " ids",
-          *(probed.long, probed.texts, name, config.num_tokens),
-          probed.longest,
-        )
+    _check_lengths(f"data.sources.{name}", config.num_tokens, probed)
+
+
+def _check_lengths(field: str, num_tokens: int, probed: Probed) -> None:
+  """Refuse a length that cuts most texts; warn of one that cuts some."""
+  for noun, count, long in (
+    ("captions", probed.captions, probed.long_captions),
+    ("texts of regions", probed.texts, probed.long),
+  ):
+    said = (
+      f"{long} of {count} {noun} of {field} are longer than data.regions."
+      f"num_tokens={num_tokens} has place for; the longest text has"
+      f" {probed.longest} ids"
+    )
+    if long > count / 2:
+      raise ValueError(
+        f"{said}. Raise data.regions.num_tokens and"
+        " decoding.decoder.num_tokens with it"
+      )
+    if long:
+      logging.warning("%s. These lose their end", said)
 
 
 def probe(
@@ -104,11 +123,17 @@ def probe(
       probed.with_regions += bool(record.regions)
       _add(probed, record.regions, height, width)
       # Ids of a target beside those of the text: the end, and a box.
+      room = config.num_tokens - 1
       for text in (x for some in record.texts.values() for x in some):
-        _add_text(probed, tokenizer, text, config.num_tokens - 1)
+        length = len(tokenizer.ids(text))
+        probed.captions += 1
+        probed.long_captions += length > room
+        probed.longest = max(probed.longest, length)
       for region in record.regions:
-        room = config.num_tokens - 1 - box_tokens.NUM_SIDES
-        _add_text(probed, tokenizer, region.text, room)
+        length = len(tokenizer.ids(region.text))
+        probed.texts += 1
+        probed.long += length > room - box_tokens.NUM_SIDES
+        probed.longest = max(probed.longest, length)
   return probed
 
 
@@ -145,15 +170,6 @@ def _add(
   probed.reaching_out += int(reach_M.sum())
   is_pixels_M = np.array([not x.is_share for x in regions], bool)[is_sound_M]
   probed.tiny += int((is_pixels_M & (sound_M4 <= 1).all(axis=1)).sum())
-
-
-def _add_text(
-  probed: Probed, tokenizer: tokenizers.Tokenizer, text: str, room: int
-) -> None:
-  length = len(tokenizer.ids(text))
-  probed.texts += 1
-  probed.long += length > room
-  probed.longest = max(probed.longest, length)
 
 
 def _refuse(

@@ -13,7 +13,7 @@ from models import convnext, vit
 from runtime import cluster
 from runtime.storage import jsonl
 from training import config as config_lib
-from training import gradient_norms, metrics
+from training import metrics
 
 NAME = "warnings.jsonl"
 # Part of model.scale_max that the scale's float32 logarithm is rounded by.
@@ -81,7 +81,7 @@ def of_step(
   found = {
     name: f"{name} is 0 in step {step}: no parameter learns from this loss"
     for name, value in values.items()
-    if name.startswith(gradient_norms.PREFIX)
+    if name.startswith(metrics.GRADIENTS)
     and value == 0
     and step > 1
     and not (is_frozen and name.endswith("/img"))

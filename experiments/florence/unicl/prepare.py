@@ -27,8 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from absl import app, flags
 from PIL import Image
 
-from experiments.curation import icon_sets, prepare_icons
-from experiments.parts import program
+from experiments.curation import prepare_icons
+from experiments.parts import icon_sets, program
 from runtime.storage import whole_files
 
 # Flags of this program, beside main.py's of the same names.

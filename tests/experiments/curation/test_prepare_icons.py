@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from configs.parts import sources
-from experiments.curation import icon_sets, prepare_icons, web_noise
+from experiments.curation import prepare_icons, web_noise
+from experiments.parts import icon_sets
 from input_pipeline.sources import source_config, webdataset
 from input_pipeline.storage import uids as uids_lib
 from input_pipeline.tokenizers import hf

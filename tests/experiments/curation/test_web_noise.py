@@ -2,7 +2,8 @@ import collections
 
 import pytest
 
-from experiments.curation import icon_sets, web_noise
+from experiments.curation import web_noise
+from experiments.parts import icon_sets
 
 TITLES = {"one": "One Icons", "two": "Two Icons"}
 

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from experiments.bioclip import prepare as taxa
-from experiments.curation import icon_sets
 from experiments.fashionclip import prepare as products
+from experiments.parts import icon_sets
 from input_pipeline.sources.layouts import bioclip, fashionclip
 from tests.experiments.curation import package
 from tests.input_pipeline.sources.layouts import opened

@@ -5,10 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from experiments.curation import icon_sets
 from experiments.florence.detection import config as config_file
 from experiments.florence.detection import prepare
-from experiments.parts import placed_icons
+from experiments.parts import icon_sets, placed_icons
 from runtime.storage import jsonl
 from training import config as config_lib
 

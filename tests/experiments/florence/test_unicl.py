@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from experiments.curation import icon_sets
 from experiments.florence.unicl import config as config_file
 from experiments.florence.unicl import prepare, study
+from experiments.parts import icon_sets
 from tests.experiments.curation import package
 from training import config as config_lib
 

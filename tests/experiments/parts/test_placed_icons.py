@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from experiments.curation import icon_sets
-from experiments.parts import placed_icons
+from experiments.parts import icon_sets, placed_icons
 
 NAMES = [f"thing {letter}" for letter in "abcd"]
 

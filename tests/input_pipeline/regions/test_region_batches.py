@@ -176,7 +176,26 @@ def test_long_texts_are_a_warning_before_the_run(table, caplog):
     _check(config)
   # "all of it" has 9 ids of bytes, and a box and an end take 5 of 12: 11 of
   # these, and none of the captions of at most 7 ids.
-  assert "11 of 34 texts of data.sources.main are longer" in caplog.text
+  assert "11 of 22 texts of regions of data.sources.main are" in caplog.text
+  assert "captions of data.sources.main" not in caplog.text
+
+
+@pytest.mark.parametrize(
+  ("changes", "expected"),
+  [
+    ({"num_tokens": 9}, "22 of 22 texts of regions .*num_tokens=9 has place"),
+    (
+      {"num_tokens": 6, "probabilities": (1.0, 0.0, 0.0)},
+      "12 of 12 captions .*num_tokens=6 .*Raise data.regions.num_tokens",
+    ),
+  ],
+)
+def test_a_length_that_cuts_most_texts(table, changes, expected):
+  values = fixture.values(table, **changes)
+  if "probabilities" in changes:
+    values.data.sources.main.region_fields = ()
+  with pytest.raises(ValueError, match=expected):
+    _check(config_lib.from_mapping(values.to_dict()).data)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pathlib
 
 import pytest
 
-from experiments.curation import icon_sets
+from experiments.parts import icon_sets
 from tests.experiments.curation import package
 
 
