@@ -161,7 +161,11 @@ def make(
     source = teacher_lib.find(config)
     draw = super_batch.make(config, source.model)
     teacher = teacher_lib.abstract(source, config, mesh)
-  rows = config.num_rows_read
+
+  def of_batch(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    shape = x.shape if draw is None else (config.num_rows_read, *x.shape[1:])
+    return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
+
   return StepProgram(
     step=make_train_step(config, objective, make_optimizer, span, draw),
     numbers=functools.partial(_numbers, config),
@@ -172,12 +176,7 @@ def make(
       mesh,
       objective.averaged,
     ),
-    batch=jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(
-        (rows, *x.shape[1:]), x.dtype, sharding=sharding
-      ),
-      objective.batch,
-    ),
+    batch=jax.tree.map(of_batch, objective.batch),
     batch_of=objective.batch_of,
     init_params=init_params,
     optimizer=optimizer,
