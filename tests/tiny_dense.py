@@ -38,7 +38,7 @@ def save(folder: pathlib.Path, name: str, number: int) -> None:
   Image.fromarray(image).save(folder / f"{name}.png")
   indexed = Image.fromarray(mask, "L").convert("P")
   indexed.putpalette([value for i in range(256) for value in (i, 7, 255 - i)])
-  # Not what conversion makes of grey values.
+  # Conversion gave the grey values other indices.
   indexed.putdata(mask.ravel().tolist())
   indexed.save(folder / f"{name}_mask.png")
   Image.fromarray(depth).save(folder / f"{name}_depth.png")

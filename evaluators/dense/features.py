@@ -78,7 +78,7 @@ def check(config: dual_encoder.ModelConfig, path: str) -> None:
 def whole(protocol: model_inputs.Protocol) -> model_inputs.Protocol:
   """Return an image protocol that leaves no pixel out: both sides are resized.
 
-  That of NaFlex is returned as it is.
+  A NaFlex protocol is returned unchanged.
   """
   if not isinstance(protocol, image_protocols.Protocol):
     return protocol

@@ -66,9 +66,11 @@ def open_set(spec: str) -> dense_set.DenseSet:
       missing, or the set cannot be used; the message names it.
   """
   layout, _, path = spec.partition(":")
-  checks.one_of("--dense=LAYOUT:PATH: the layout", layout, LAYOUTS)
-  if not path:
-    raise ValueError(f"--dense={spec} must be {layout}:PATH; got no path")
+  if layout not in LAYOUTS or not path:
+    raise ValueError(
+      "--dense must be LAYOUT:PATH with one of the layouts"
+      f" {', '.join(LAYOUTS)}; got {spec!r}"
+    )
   path = path if remote.is_remote(path) else os.path.expanduser(path)
   opened = LAYOUTS[layout](path.rstrip("/"))
   opened.check()

@@ -46,10 +46,11 @@ def read_labels(
   wrong = np.unique(value_YX[~is_void_YX & (label_YX >= num)])
   if wrong.size:
     shown = ", ".join(str(x) for x in wrong[:_NUM_NAMED].tolist())
+    num_more = wrong.size - _NUM_NAMED
+    shown += f" and {num_more} more" if num_more > 0 else ""
     raise ValueError(
       f"{path}: values must be {classes.first} to {classes.first + num - 1} of"
-      f" the {num} classes, or void ({_voids(classes)}); got {wrong.size}"
-      f" others, as {shown}"
+      f" the {num} classes, or void ({_voids(classes)}); got {shown}"
     )
   return np.where(is_void_YX, VOID, label_YX).astype(np.int16)
 

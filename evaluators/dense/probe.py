@@ -91,7 +91,7 @@ def run(
       " ones"
     )
   best = min if source.head.is_depth else max
-  # Of equal scores the lowest rate.
+  # The lowest rate wins among equal scores.
   rate = best(sorted(scores), key=scores.__getitem__)
   state = _fit(source, checked.target_ITT, everything, config, rate)
   if state is None:

@@ -80,6 +80,20 @@ DEFAULTS = {
 }
 
 
+def changed(config: ProbeConfig, kind: str) -> list[str]:
+  """Return the fields that make figures others than those of the defaults.
+
+  >>> changed(ProbeConfig(num_steps=10, memory_gib=1.0), "segmentation")
+  ['num_steps']
+  """
+  default = dataclasses.asdict(DEFAULTS[kind])
+  return [
+    name
+    for name, value in dataclasses.asdict(config).items()
+    if value != default[name] and name != "memory_gib"
+  ]
+
+
 def rates(config: ProbeConfig, highest: float) -> np.ndarray:
   """Return the learning rate of each step: float32 [num_steps].
 

@@ -66,6 +66,7 @@ def facts(
     "set": opened.layout,
     "rule": dataclasses.asdict(rule),
     "head": dataclasses.asdict(config),
+    "changed": probe_config.changed(config, opened.kind),
     "image_side": extractor.image_side,
     "features": source.storage,
     "loss": LOSSES[opened.kind],

@@ -140,10 +140,11 @@ def test_files_that_are_not_there_are_named(tmp_path):
     ValueError, match="there is no .*train.txt, which VOC2012"
   ):
     layouts.open_set(f"voc:{tmp_path}/other")
-  with pytest.raises(ValueError, match="the layout must be one of voc, ade20k"):
-    layouts.open_set("vok:/data")
-  with pytest.raises(ValueError, match="must be voc:PATH; got no path"):
-    layouts.open_set("voc")
+  for spec in ("vok:/data", "voc", "/data/squares.json"):
+    with pytest.raises(
+      ValueError, match=f"must be LAYOUT:PATH .* got '{spec}'"
+    ):
+      layouts.open_set(spec)
 
 
 def test_pictures_of_the_helper_have_palettes(tmp_path):

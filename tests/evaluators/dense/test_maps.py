@@ -71,8 +71,8 @@ def test_values_below_the_first_are_void():
     (
       png(Image.fromarray(np.array([[0, 3, 9]], np.uint8))),
       (1, 3),
-      "a.png: values must be 0 to 2 of the 3 classes, or void \\(255\\); got 2"
-      " others, as 3, 9",
+      "a.png: values must be 0 to 2 of the 3 classes, or void \\(255\\); got"
+      " 3, 9",
     ),
     (png(Image.new("RGB", (3, 2))), (2, 3), "a.png must be a PNG of a palette"),
     (b"no picture", (2, 3), "a.png is no intact picture"),

@@ -58,6 +58,8 @@ def test_masks_are_learnt(specs):
   assert record["mIoU"] > 0.7 > 0.4 > record["chance"]["mIoU"]
   assert (record["num_images"], record["num_train_images"]) == (6, 20)
   assert record["protocol"]["num_held_out"] == 4
+  changed = ["num_steps", "learning_rates", "target_side"]
+  assert record["protocol"]["changed"] == changed
   assert (record["learning_rate"], {*record["scores"]}) == (
     0.1,
     {"0.0001", "0.1"},

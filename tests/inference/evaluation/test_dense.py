@@ -42,6 +42,7 @@ def test_examples(module):
   assert not results.failed
 
 
+@pytest.mark.slow
 def test_a_folder_of_results(tmp_path, monkeypatch, capsys):
   specs = tiny_dense.write(tmp_path / "data", num_train=4, num_test=3)
   monkeypatch.setattr(model_lib, "load", lambda path: _model())
@@ -101,7 +102,9 @@ def test_models_and_folders_are_checked(tmp_path, monkeypatch):
   out = str(tmp_path / "out")
   with pytest.raises(ValueError, match="must have a name of its own"):
     dense.run("here", [specs[0], specs[0]], out=out)
-  with pytest.raises(ValueError, match="(?s)2 problems:.*no path.*num_steps"):
+  with pytest.raises(
+    ValueError, match="(?s)2 problems:.*LAYOUT:PATH.*num_steps"
+  ):
     dense.run("here", ["voc", specs[0]], out=out, changes={"num_steps": 0})
   monkeypatch.setattr(
     model_lib, "load", lambda path: _model(pool="queries", num_queries=2)
