@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from evaluators import embedding
-from evaluators.generating import captioner as captioner_lib
+from evaluators.generating import decoders
 from input_pipeline import model_inputs, published_inputs, tokenizers
+from input_pipeline.regions import box_tokens
 from models import dual_encoder
 from models.pretrained import families, loading, opening
 from models.pretrained.families import open_clip
@@ -172,7 +173,7 @@ def load_run(
 
 def load_captioner(
   folder: pathlib.Path, mesh: jax.sharding.Mesh | None = None
-) -> tuple[Model, captioner_lib.Decoder]:
+) -> tuple[Model, decoders.Decoder]:
   """Return a run's model as `load_run` does, and the decoder beside it.
 
   Raises:
@@ -180,14 +181,26 @@ def load_captioner(
     checkpointing.CheckpointError: as `load_run`.
   """
   config, model, variables = _read_run(folder, None, mesh)
+  if config.captioning.is_on:
+    return model, decoders.Decoder(
+      config=config.captioning.captioner,
+      graph=joint.captioner_graph(config),
+      params=variables[joint.CAPTIONER],
+      vocabulary=config.data.regions.vocabulary(config.data.vocab_size),
+      # The first id of a caption is not predicted.
+      num_tokens=config.data.num_tokens - 1,
+      tasks=(box_tokens.CAPTION,),
+      is_coca=True,
+    )
   if not config.decoding.is_on:
     raise workdir.WorkdirError(
       f"{folder} has no decoder, which writes texts: its checkpoint of step"
       f" {model.step} has config.decoding.weight=0; expected a run that was"
-      " trained with config.decoding.weight above 0 (docs/captioning.md)"
+      " trained with config.decoding.weight, or config.captioning.weight, above"
+      " 0 (docs/captioning.md)"
     )
   regions = config.data.regions
-  return model, captioner_lib.Decoder(
+  return model, decoders.Decoder(
     config=config.decoding.decoder,
     graph=joint.decoder_graph(config),
     params=variables[joint.DECODER],

@@ -321,7 +321,7 @@ class Model:
     if self.loaded.family != model_lib.RUN:
       return False
     own = workdir.read_config(bucket_path.make(self.loaded.path))
-    return own is not None and own.decoding.is_on
+    return own is not None and (own.decoding.is_on or own.captioning.is_on)
 
   @functools.cached_property
   def captioner(self) -> captioner_lib.Captioner:
@@ -336,7 +336,8 @@ class Model:
     if loaded.family != model_lib.RUN:
       raise ValueError(
         f"{loaded.path} has no decoder, which writes texts; expected a run that"
-        " was trained with config.decoding.weight above 0 (docs/captioning.md)"
+        " was trained with config.decoding.weight, or config.captioning.weight,"
+        " above 0 (docs/captioning.md)"
       )
     path = bucket_path.make(loaded.path)
     model, decoder = model_lib.load_captioner(path, loaded.mesh)

@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluators import embedding, suite, suite_data, summary
 from evaluators.generating import captioner as captioner_lib
-from evaluators.generating import generated_sets
+from evaluators.generating import decoders, generated_sets
 from input_pipeline import evaluation_split, model_inputs
 from models import batch_norm, dual_encoder
 from models.video import embedding as video_embedding
@@ -302,14 +302,14 @@ def _make_writer(
     return None
   regions = config.data.regions
   return captioner_lib.Captioner(
-    captioner_lib.TrainedTowers(
+    decoders.TrainedTowers(
       config.model,
       None,
       mesh,
       lambda: inputs.image_protocol,
       lambda: inputs.tokenizer,
     ),
-    captioner_lib.Decoder(
+    decoders.Decoder(
       config=config.decoding.decoder,
       graph=joint.decoder_graph(config),
       params=None,

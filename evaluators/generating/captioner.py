@@ -2,7 +2,8 @@
 
 It writes captions of pictures, boxes for texts and texts for boxes, the tasks
 of input_pipeline/regions. One program of a batch's size serves all three: the
-ids that a task gives are forced at their places.
+ids that a task gives are forced at their places. CoCa's captioner, which reads
+the text tower's tokens too, writes captions alone.
 
 Shape letters beside those of models/layers.py: b pictures of a batch, r texts
 of a search, one or several for each picture, L ids with the task's, V ids of
@@ -14,7 +15,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +23,12 @@ import numpy as np
 from flax import nnx
 
 from evaluators import embedding, embedding_cache, row_batches
+from evaluators.generating import decoders
 from evaluators.generating import settings as settings_lib
 from input_pipeline import model_inputs, tokenizers
 from input_pipeline.regions import box_tokens, region_targets
-from models import dual_encoder, naflex
-from models.decoding import beams, decoder_config, generation
+from models import dual_encoder
+from models.decoding import beams, generation
 from runtime import mesh as mesh_lib
 
 # Place of an id that the decoder chooses.
@@ -78,67 +80,6 @@ class Caption:
   is_whole: bool
 
 
-class Towers(Protocol):
-  """Model whose images a decoder reads, such as inference.model.Model.
-
-  Attributes:
-    config: towers of the model.
-    params: parameters of the towers, on the devices of `mesh`.
-    mesh: devices.
-    make_image_protocol: reads files; raises ValueError where none describes
-      how images are prepared.
-    make_tokenizer: reads files; raises ValueError without a vocabulary.
-  """
-
-  @property
-  def config(self) -> dual_encoder.ModelConfig: ...
-
-  @property
-  def params(self) -> Any: ...
-
-  @property
-  def mesh(self) -> jax.sharding.Mesh: ...
-
-  @property
-  def make_image_protocol(self) -> Callable[[], model_inputs.Protocol]: ...
-
-  @property
-  def make_tokenizer(self) -> Callable[[], tokenizers.Tokenizer]: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedTowers:
-  """Towers of a run that trains; see Towers."""
-
-  config: dual_encoder.ModelConfig
-  params: Any
-  mesh: jax.sharding.Mesh
-  make_image_protocol: Callable[[], model_inputs.Protocol]
-  make_tokenizer: Callable[[], tokenizers.Tokenizer]
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-  """Decoder of texts that learned beside a run's model.
-
-  Attributes:
-    config: its shape.
-    graph: decoder without its parameters.
-    params: on every device of the model's mesh, or split as in training.
-    vocabulary: ids of texts, boxes and tasks.
-    num_tokens: most ids that it was taught to predict of a text, the end
-      included (data.regions.num_tokens).
-    tasks: tasks that it was taught, of Vocabulary.tasks.
-  """
-
-  config: decoder_config.DecoderConfig
-  graph: nnx.GraphDef
-  params: Any
-  vocabulary: box_tokens.Vocabulary
-  num_tokens: int
-  tasks: tuple[str, ...] = box_tokens.TASKS
-
-
 class Captioner:
   """Writer of texts and boxes about pictures.
 
@@ -148,7 +89,9 @@ class Captioner:
     batch_size: pictures of a batch.
   """
 
-  def __init__(self, model: Towers, decoder: Decoder, batch_size: int):
+  def __init__(
+    self, model: decoders.Towers, decoder: decoders.Decoder, batch_size: int
+  ):
     """Take a run's model and decoder.
 
     Args:
@@ -170,7 +113,7 @@ class Captioner:
       decoder_params: parameters of the decoder.
     """
     other = copy.copy(self)
-    other.model = TrainedTowers(
+    other.model = decoders.TrainedTowers(
       self.model.config,
       params,
       self.model.mesh,
@@ -181,6 +124,13 @@ class Captioner:
     # Cached: that of the parameters before.
     other.__dict__.pop("digest", None)
     return other
+
+  @property
+  def tasks(self) -> tuple[str, ...]:
+    """Tasks that it can write, of box_tokens.TASKS."""
+    if self.decoder.is_coca and self.tokenizer.rule.bos_id is None:
+      return ()
+    return self.decoder.tasks
 
   @property
   def vocabulary(self) -> box_tokens.Vocabulary:
@@ -212,14 +162,31 @@ class Captioner:
     return end_id
 
   def captioning(self, image: row_batches.Row) -> Request:
-    """Return the request for a caption of a picture."""
-    return Request(image, [self.vocabulary.task_id(box_tokens.CAPTION)])
+    """Return the request for a caption of a picture.
+
+    Raises:
+      ValueError: CoCa's tokenizer has no beginning of text: the first id of a
+        caption, which nothing predicts, would be one of its words.
+    """
+    if not self.decoder.is_coca:
+      return Request(image, [self.vocabulary.task_id(box_tokens.CAPTION)])
+    begin_id = self.tokenizer.rule.bos_id
+    if begin_id is None:
+      raise ValueError(
+        "a captioner (config.captioning) needs a tokenizer with a beginning of"
+        " text, as CLIP's has, to begin a caption; got one without"
+      )
+    return Request(image, [begin_id])
 
   def referring(self, image: row_batches.Row, text: str) -> Request:
     """Return the request for the box of a text.
 
     A text that is too long loses its end, as in training.
+
+    Raises:
+      ValueError: the decoder is CoCa's captioner.
     """
+    self._check_boxes()
     # The box and its end follow.
     room = self.decoder.num_tokens - box_tokens.NUM_SIDES - 1
     task = self.vocabulary.task_id(box_tokens.REFERRING)
@@ -227,7 +194,13 @@ class Captioner:
     return Request(image, [task, *ids], box_tokens.NUM_SIDES)
 
   def grounded(self, image: row_batches.Row, share_4: np.ndarray) -> Request:
-    """Return the request for the text of a box in shares of the image."""
+    """Return the request for the text of a box; raises as `referring`.
+
+    Args:
+      image: picture.
+      share_4: box in shares of the image.
+    """
+    self._check_boxes()
     task = self.vocabulary.task_id(box_tokens.GROUNDED)
     return Request(image, [task, *self.vocabulary.box_ids(share_4).tolist()])
 
@@ -290,6 +263,13 @@ class Captioner:
       ahead = some, made
     if ahead is not None:
       yield self._end(*ahead, settings)
+
+  def _check_boxes(self) -> None:
+    if self.decoder.is_coca:
+      raise ValueError(
+        "a captioner (config.captioning) writes captions alone; boxes need a"
+        " run with config.decoding.weight above 0"
+      )
 
   def _start(
     self,
@@ -363,7 +343,7 @@ class Captioner:
         pad_id=self.tokenizer.pad_id,
       )
       self._programs[key] = jax.jit(
-        _make_fn(self.model.config, self.decoder.graph, ending, key),
+        _make_fn(self.model.config, self.decoder, ending, key),
         out_shardings=mesh_lib.replicated(self.model.mesh),
       )
     return self._programs[key]
@@ -371,7 +351,7 @@ class Captioner:
 
 def _make_fn(
   config: dual_encoder.ModelConfig,
-  decoder_graph: nnx.GraphDef,
+  own: decoders.Decoder,
   ending: generation.Ending,
   settings: settings_lib.Settings,
 ) -> Callable[..., tuple[jax.Array, jax.Array]]:
@@ -383,19 +363,15 @@ def _make_fn(
   num_beams = settings.num_beams
 
   def write(params, decoder_params, images, given_bL, number_b, seed):
-    tower: Any = dual_encoder.merge(graph, params).img
-    _, tokens_bND = tower.embedding_and_tokens(images)
-    mask_bN = None
-    if isinstance(images, naflex.Patches):
-      mask_bN = naflex.real_patches(images)
-    decoder: Any = nnx.merge(decoder_graph, decoder_params)
+    model = dual_encoder.merge(graph, params)
+    decoder: Any = nnx.merge(own.graph, decoder_params)
     given_rL = jnp.repeat(given_bL, num_beams, axis=0)
-    step = _forced(
-      functools.partial(decoder.step, decoder.images(tokens_bND, mask_bN)),
-      given_rL,
-    )
+    make_step = decoders.coca_step if own.is_coca else decoders.decoder_step
     # The last id is not read.
-    cache = decoder.empty_cache(len(given_rL), ending.max_length - 1)
+    step, cache = make_step(
+      model, decoder, images, (len(given_rL), ending.max_length - 1)
+    )
+    step = _forced(step, given_rL)
     prompt_b1 = given_bL[:, :1]
     if num_beams > 1:
       texts = beams.search(

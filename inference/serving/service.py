@@ -14,12 +14,18 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from evaluators import row_batches, zero_shot
-from evaluators.generating import captioner, places, settings
+from evaluators.generating import places
 from inference import python_model
 from inference.explaining import heat_maps, heat_pictures
 from inference.indexing import thumbnails
 from inference.searching import galleries, queries, search
-from inference.serving import batcher, fields, openapi, shared_gallery
+from inference.serving import (
+  batcher,
+  fields,
+  openapi,
+  shared_gallery,
+  writing,
+)
 from input_pipeline import faults, model_inputs
 from input_pipeline.images import image_ops
 from input_pipeline.regions import box_tokens
@@ -63,7 +69,12 @@ class _Embedded:
 
 
 class Service:
-  """Model and gallery that answer requests."""
+  """Model and gallery that answer requests.
+
+  Attributes:
+    writer: decoder beside the model, if it has one.
+    methods: methods of heat maps that the model has.
+  """
 
   def __init__(
     self,
@@ -108,13 +119,7 @@ class Service:
     self._texts = batcher.Batcher(
       self._embed_texts, name="texts", max_size=max(self._fns["text"])
     )
-    # A text takes the time of a whole batch, which is one picture here.
-    self._writer = (
-      captioner.Captioner(model.loaded, model.captioner.decoder, 1)
-      if model.has_decoder
-      else None
-    )
-    self._writing = threading.Semaphore(1)
+    self.writer = writing.Writer(model)
     self._decoding = threading.Semaphore(_NUM_DECODED)
     self._explaining = threading.Semaphore(1)
     self.methods = tuple(x for x in openapi.METHODS if _has(x, model))
@@ -145,9 +150,9 @@ class Service:
       told("Compiling heat maps")
       ztxt_E = self._embed("text", [tokens_L])[0]
       self._model.explain(blank_YXC, ztxt_E, self.methods[0])
-      if self._writer is not None:
+      if self.writer.tasks:
         told("Compiling the decoder")
-        self._written(self._writer, self._writer.captioning(row))
+        self.writer.warm(row)
 
   def info(self) -> dict[str, Any]:
     """Return facts about model and gallery."""
@@ -167,13 +172,7 @@ class Service:
         "num_pictures": 0 if self._gallery is None else len(self._gallery),
       },
       "methods": [*self.methods],
-      "decoder": None
-      if self._writer is None
-      else {
-        "digest": self._writer.digest,
-        "tasks": [*self._writer.decoder.tasks],
-        "num_tokens": self._writer.decoder.num_tokens,
-      },
+      "decoder": self.writer.facts(),
     }
 
   def embed(
@@ -314,11 +313,8 @@ class Service:
 
   def caption(self, image: bytes) -> dict[str, Any]:
     """Return a caption of a picture, of the likeliest id at each place."""
-    writer = self._writer_of(box_tokens.CAPTION, "captions")
-    written = self._written(
-      writer, writer.captioning(self._row(image, "image"))
-    )
-    caption = writer.caption_of(written)
+    self.writer.check(box_tokens.CAPTION)
+    caption = self.writer.caption(self._row(image, "image"))
     return {
       "model": self._model.digest,
       "caption": caption.text,
@@ -331,13 +327,13 @@ class Service:
 
     The box is None where the decoder wrote none.
     """
-    writer = self._writer_of(box_tokens.REFERRING, "boxes")
+    self.writer.check(box_tokens.REFERRING)
     pixels_YXC = self._decoded(image, "image")
     try:
       row = self._protocol.apply(pixels_YXC)
     except ValueError as error:  # too long for the protocol
       raise fields.RequestError(400, str(error), field="image") from error
-    share_4 = writer.box_of(self._written(writer, writer.referring(row, text)))
+    share_4 = self.writer.box(row, text)
     box = None
     if share_4 is not None:
       box = places.to_pixels(self._protocol, pixels_YXC.shape, share_4)
@@ -350,36 +346,6 @@ class Service:
       "height": pixels_YXC.shape[0],
       "picture": _png(shown),
     }
-
-  def _writer_of(self, task: str, noun: str) -> captioner.Captioner:
-    """Return the decoder; RequestError where it did not learn a task."""
-    if self._writer is None:
-      raise fields.RequestError(
-        409,
-        "there is no decoder, which writes texts: serve a run that was trained"
-        " with config.decoding.weight above 0",
-      )
-    if task not in self._writer.decoder.tasks:
-      raise fields.RequestError(
-        409,
-        f"the decoder did not learn {noun}: its tasks are"
-        f" {', '.join(self._writer.decoder.tasks)}",
-      )
-    return self._writer
-
-  def _written(
-    self, writer: captioner.Captioner, request: captioner.Request
-  ) -> captioner.Written:
-    """Return what the decoder writes, one request at a time."""
-    if not self._writing.acquire(timeout=_PATIENCE):
-      raise fields.RequestError(
-        429, "other texts are being written; try again", retry_after=5
-      )
-    try:
-      ((written,),) = writer.stream(iter([request]), settings.Settings())
-    finally:
-      self._writing.release()
-    return written
 
   def _thumbnail(self, row: int) -> str | None:
     assert self._gallery is not None

@@ -374,5 +374,10 @@ def decoder_graph(config: config_lib.Config) -> nnx.GraphDef:
   return _graph_of(config, DECODER)
 
 
+def captioner_graph(config: config_lib.Config) -> nnx.GraphDef:
+  """Return the captioner of a config that has one, without its parameters."""
+  return _graph_of(config, CAPTIONER)
+
+
 def _heads_graph(config: config_lib.Config) -> nnx.GraphDef:
   return _graph_of(config, DISTILLING)

@@ -125,8 +125,8 @@ function showDecoder() {
   $("#caption-text-field").hidden = !finds;
   $("#caption-hint").hidden = !writes;
   $("#mute").replaceChildren(
-    make("p", {}, make("b", { textContent: "This model writes no texts: it has no decoder." })),
-    make("p", { className: "small", textContent: "Serve a run that was trained with config.decoding.weight above 0 (docs/captioning.md)." }));
+    make("p", {}, make("b", { textContent: "This model writes no texts." })),
+    make("p", { className: "small", textContent: "Serve a run that was trained with config.decoding.weight, or config.captioning.weight, above 0 (docs/captioning.md)." }));
   nameButton();
 }
 

@@ -11,7 +11,8 @@ FIELDS = (("boxes", "boxes"), ("texts", "names"))
 def make_values(folder, *, name="rows.jsonl"):
   """Write the table, and return the config of a run on it.
 
-  Its one set of expressions, "things", is the table that it trains on.
+  Its one set of expressions, "things", is the table that it trains on, without
+  the captions of the images.
   """
   path = fixture.write(folder / "table")
   source = sources.source(
@@ -25,5 +26,6 @@ def make_values(folder, *, name="rows.jsonl"):
   values.data.cache_dir = str(folder / "cache")
   values.data.regions.probabilities = (0.5, 0.5, 0.0)
   values.evaluate.batch_size = 8
-  values.evaluate.sets.things = kinds.referring(source.to_dict())
+  without = source.to_dict() | {"caption": ()}
+  values.evaluate.sets.things = kinds.referring(without)
   return values
