@@ -44,7 +44,7 @@ def _computed():
     def losses(params):
       outputs, _ = objective.embed(params, {}, batch)
       caption = joint.mean(*outputs.parts["caption"])
-      pairs = objective.loss(params, outputs._replace(parts={}), batch)
+      pairs = objective.parts["pairs"](params, outputs, batch)
       total = objective.loss(params, outputs, batch)
       return jnp.stack([pairs, caption, total]), outputs.parts
 
