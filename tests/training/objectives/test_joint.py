@@ -119,8 +119,7 @@ def _gradients():
     def losses(params, ema):
       outputs, _ = objective.bind(ema).embed(params, stats, rows)
       found = {name: joint.mean(*part) for name, part in outputs.parts.items()}
-      alone = outputs._replace(parts={})
-      return found | {"pairs": objective.loss(params, alone, rows)}
+      return found | {"pairs": objective.parts["pairs"](params, outputs, rows)}
 
     values = jax.jit(losses)(params, teacher)
     grads = {
