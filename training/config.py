@@ -5,14 +5,13 @@ this file uses dataclasses, so a misspelt field cannot be read.
 """
 
 import dataclasses
-import operator
 import re
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import losses
-from evaluators import suite_data, summary
+from evaluators import suite_data
 from evaluators.generating import generated_sets
 from evaluators.sets import holdout
 from input_pipeline import pipeline
@@ -20,8 +19,7 @@ from input_pipeline.detecting import detection_data
 from input_pipeline.questions import question_data
 from input_pipeline.storage import files
 from input_pipeline.tokenizers import rules
-from losses import clips
-from models import bert, dual_encoder, naflex, swin, vit
+from models import dual_encoder
 from models.decoding import captioning_config, decoding_config
 from models.distilling import distillation_config
 from models.fusion import fusion_config
@@ -33,6 +31,7 @@ from training import (
   joint_config,
   optimizer,
   schedule,
+  section_checks,
   text_lengths,
 )
 from training import phase_config as phase_config_lib
@@ -114,37 +113,38 @@ class Config:
     self.optimizer.check(self.total_steps)
     self.checkpoint.check()
     self.evaluate.check()
-    self._check_selection()
-    self._check_head()
+    if self.checkpoint.select:
+      section_checks.check_selection(
+        self.checkpoint.select, self.evaluate, self._judged_sets
+      )
+    section_checks.check_head(self.loss, self.model.head, self.evaluate)
     self.hang.check()
     self.trackers.check()
     self.vqa.check()
     self.detection.check()
     self.fusion.check(self.data.image_size, self.batch_size)
-    self._check_fusion()
+    section_checks.check_fusion(
+      self.fusion, self.data, self.model, self.text_lengths
+    )
     self.decoding.check()
     self.distillation.check()
     joint_config.check(
       self.data, self.model, self.loss, self.decoding, self.distillation
     )
     self._check_generated()
-    for section, is_on in (
-      ("vqa", self.vqa.is_on),
-      ("detection", self.detection.is_on),
-      ("fusion", bool(self.fusion.kind)),
-    ):
+    for section in self._other_tasks:
       for field in ("decoding", "distillation", "captioning"):
-        if is_on and getattr(self, field).is_on:
+        if getattr(self, field).is_on:
           checks.refuse(
             f"config.{field} must have no weight with config.{section}, which"
             " trains another model; got one"
           )
-      if is_on and self.log_gradients_every_steps:
+      if self.log_gradients_every_steps:
         checks.refuse(
           "log_gradients_every_steps must be 0 with config."
           f"{section}, whose loss is one; got {self.log_gradients_every_steps}"
         )
-      if is_on and self.curating.is_on:
+      if self.curating.is_on:
         checks.refuse(
           f"curating.filter_ratio must be 0 with config.{section}, which trains"
           f" another model; got {self.curating.filter_ratio}"
@@ -155,7 +155,11 @@ class Config:
           f"config.{field} must have no weight with curating.filter_ratio above"
           " 0, whose loss is that of pairs alone; got one"
         )
-    self._check_patch_counts()
+    section_checks.check_patch_counts(
+      self.data.augmentation.patch_counts,
+      self.num_largest_updates,
+      self._other_tasks,
+    )
     self._check_weight()
     self.curating.check(self.batch_size)
     if self.curating.is_on:
@@ -169,37 +173,11 @@ class Config:
           f" image towers pool otherwise; got {self.captioning.weight}"
         )
     # `from_mapping` refuses None.
-    assert self.model.image is not None
     assert self.model.text is not None
     text_lengths.check(self.text_lengths, self.model.text)
-    if self.data.augmentation.is_naflex and not isinstance(
-      self.model.image, naflex.NaFlexConfig
-    ):
-      checks.refuse(
-        'data.augmentation.resize="naflex" makes patches, which only a tower'
-        f' "naflex" reads; got model.image.tower={self.model.image.tower!r}'
-      )
-    fields = [
-      ("image.image_size", "image_size"),
-      ("text.num_tokens", "num_tokens"),
-      ("text.vocab_size", "vocab_size"),
-    ]
-    if self.data.augmentation.is_naflex:
-      fields += [
-        ("image.patch_size", "augmentation.patch_size"),
-        ("image.max_num_patches", "augmentation.max_num_patches"),
-      ]
-    for tower_field, data_field in fields:
-      wanted = operator.attrgetter(data_field)(self.data)
-      got = operator.attrgetter(tower_field)(self.model)
-      # A fused model's BERT may keep all positions of published weights.
-      is_longer = self.fusion.kind and data_field == "num_tokens"
-      if got != wanted and not (is_longer and got > wanted):
-        rule = "be at least" if is_longer else "equal"
-        checks.refuse(
-          f"model.{tower_field} must {rule} data.{data_field}={wanted};"
-          f" got {got}"
-        )
+    section_checks.check_towers(
+      self.data, self.model, is_fused=bool(self.fusion.kind)
+    )
 
   def _check_weight(self) -> None:
     """Refuse a weight of the loss of pairs that nothing reads."""
@@ -222,95 +200,24 @@ class Config:
         f" {self.text_lengths}"
       )
 
-  def _check_patch_counts(self) -> None:
-    """Refuse numbers of patches in models that read none, and idle updates."""
-    counts = self.data.augmentation.patch_counts
-    for section, is_on in (
-      ("vqa", self.vqa.is_on),
-      ("detection", self.detection.is_on),
-      ("fusion", bool(self.fusion.kind)),
-    ):
-      if counts and is_on:
-        checks.refuse(
-          f"data.augmentation.patch_counts must be () with config.{section},"
-          f" whose batches have one shape; got {counts}"
-        )
-    if self.num_largest_updates > 1 and not counts:
-      checks.refuse(
-        "num_largest_updates must be 1 without data.augmentation.patch_counts,"
-        f" of whose largest it is; got {self.num_largest_updates}"
-      )
-
-  def _check_fusion(self) -> None:
-    """Refuse losses and towers that a fused model cannot be made of."""
-    kind, text = self.fusion.kind, self.model.text
-    if not kind:
-      return
-    checks.one_of("fusion.aggregate", self.fusion.aggregate, clips.AGGREGATES)
-    if self.fusion.reads_images and self.data.video.is_on:
-      checks.refuse(
-        f"data.video.clips must be 0 with fusion.kind={kind!r} and"
-        f" fusion.task={self.fusion.task!r}, which reads images; got"
-        f" {self.data.video.clips}"
-      )
-    if not isinstance(text, bert.BertConfig):
-      checks.refuse(
-        f"model.text.tower must be 'bert' with fusion.kind={kind!r}; got"
-        f" {getattr(text, 'tower', None)!r}"
-      )
-    elif kind == "clipbert" and (text.pool != "pooler" or text.projection):
-      checks.refuse(
-        "model.text.pool must be 'pooler' and model.text.projection False with"
-        f" fusion.kind='clipbert'; got {text.pool!r} and {text.projection}"
-      )
-    towers = vit.ViTConfig | swin.SwinConfig
-    if kind == "meter" and not isinstance(self.model.image, towers):
-      checks.refuse(
-        "model.image.tower must be 'vit' or 'swin' with fusion.kind='meter';"
-        f" got {getattr(self.model.image, 'tower', None)!r}"
-      )
-    elif getattr(self.model.image, "pool", "") == "queries":
-      checks.refuse(
-        "model.image.pool must not be 'queries' with fusion.kind='meter',"
-        " whose norm follows the pooling; got 'queries'"
-      )
-    if self.text_lengths:
-      checks.refuse(
-        f"text_lengths must be () with fusion.kind={kind!r}; got"
-        f" {self.text_lengths}"
-      )
-
-  def _check_head(self) -> None:
-    """Refuse classes without their loss, and sets without classes."""
-    is_classes = self.loss.name == losses.CLASSES
-    if is_classes != bool(self.model.head.classes):
-      checks.refuse(
-        f"model.head.classes must name classes with loss.name="
-        f"{losses.CLASSES!r}, and be () with others; got"
-        f" {self.model.head.classes!r} with loss.name={self.loss.name!r}"
-      )
-    for name, section in self.evaluate.sets.items():
-      if getattr(section, "head", False) and not is_classes:
-        checks.refuse(
-          f"evaluate.sets.{name}.head must be False without model.head.classes;"
-          " got True"
-        )
-    if is_classes and self.evaluate.loss:
-      checks.refuse(
-        f"evaluate.loss must be False with loss.name={losses.CLASSES!r}, as it"
-        " is the loss of pairs; got True"
-      )
-
   def _check_generated(self) -> None:
     """Refuse sets whose answers a decoder writes, without one."""
     tasks = self.data.regions.taught if self.decoding.is_on else ()
     generated_sets.check(self.evaluate.generated_sets, tasks)
 
-  def _check_selection(self) -> None:
-    """Refuse a figure of checkpoint.select that no evaluation will have."""
-    figure = self.checkpoint.select
-    if not figure:
-      return
+  @property
+  def _other_tasks(self) -> tuple[str, ...]:
+    """Sections that train another model than a dual encoder."""
+    is_on = {
+      "vqa": self.vqa.is_on,
+      "detection": self.detection.is_on,
+      "fusion": bool(self.fusion.kind),
+    }
+    return tuple(section for section, x in is_on.items() if x)
+
+  @property
+  def _judged_sets(self) -> list[str]:
+    """Names of the sets that evaluations take figures on."""
     sets = [*self.evaluate.sets]
     if self.detection.is_on:
       sets = [self.detection.test]
@@ -318,24 +225,7 @@ class Config:
       sets = [*self.data.tests]
     if self.evaluate.holdout:
       sets += [*holdout.sections(self.evaluate.holdout, [*self.data.sources])]
-    names = [name for one in sets for name in (one, f"{one}.sample")]
-    prefix = f"{summary.ZERO_SHOT}/"
-    set_name, _, rest = figure.removeprefix(prefix).partition("/")
-    if set_name not in names or not rest:
-      checks.refuse(
-        f"checkpoint.select must be SET/FIGURE, of one of the sets"
-        f" {', '.join(sets) or '(none)'}; got {figure!r}"
-      )
-    if not self.evaluate.every_steps:
-      checks.refuse(
-        "evaluate.every_steps must be above 0 for checkpoint.select, which"
-        " compares evaluations; got 0"
-      )
-    if rest == "loss" and not self.evaluate.loss:
-      checks.refuse(
-        f"evaluate.loss must be True for checkpoint.select={figure!r}; got"
-        " False"
-      )
+    return sets
 
   @property
   def num_rows_read(self) -> int:
