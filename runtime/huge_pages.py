@@ -28,8 +28,10 @@ def restart() -> None:
   Its process, arguments and open files stay. Nothing happens where the kernel
   gives huge pages to all programs or to none, where glibc is too old or is not
   the C library, and where the variable has the tunable already: 0 turns this
-  off.
+  off. A program that another one runs in its own process is left alone too.
   """
+  if sys.argv[0] not in sys.orig_argv or "jax" in sys.modules:
+    return
   try:
     kernel = _KERNEL.read_text()
   except OSError:  # not Linux, or a kernel without them

@@ -46,17 +46,23 @@ print(os.environ.get("GLIBC_TUNABLES"), sys.argv[2:], sys.stdin.read())
 """
 
 
-def test_a_program_starts_anew_once_as_the_same_process(tmp_path):
-  kernel = tmp_path / "enabled"
+@pytest.mark.parametrize("is_script", [True, False])
+def test_a_script_starts_anew_once_as_the_same_process(tmp_path, is_script):
+  kernel, script = tmp_path / "enabled", tmp_path / "script.py"
   kernel.write_text(_MADVISE)
+  script.write_text(_PROGRAM)
+  called = ["-c", f"import runpy; runpy.run_path({str(script)!r})"]
+  run = [script] if is_script else called
   ended = subprocess.run(
-    [sys.executable, "-c", _PROGRAM, kernel, "--flag=a b"],
+    [sys.executable, *run, kernel, "--flag=a b"],
     env=dict(os.environ, GLIBC_TUNABLES="", PYTHONPATH=os.getcwd()),
     input="typed",
     capture_output=True,
     text=True,
     check=True,
   )
-  first, second, rest = ended.stdout.splitlines()
-  assert first == second
-  assert rest == "glibc.malloc.hugetlb=1 ['--flag=a b'] typed"
+  *starts, rest = ended.stdout.splitlines()
+  assert len(starts) == 1 + is_script
+  assert len({*starts}) == 1
+  value = "glibc.malloc.hugetlb=1" if is_script else ""
+  assert rest == f"{value} ['--flag=a b'] typed"
