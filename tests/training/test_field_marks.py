@@ -15,6 +15,7 @@ _FREE = (
   "total_steps",
   "data.image_protocol",
   "log_every_steps",
+  "log_gradients_every_steps",
   "mesh.*",
   "checkpoint.*",
   "hang.*",
