@@ -59,7 +59,7 @@ Hardware: the paper used up to 2,048 TPU v5e chips. Plans of a step, jax 0.10.2:
   57,872 rows/s that learn, bound by compute.
 Expected: not yet run. The published weights' ImageNet zero-shot (table 1): B/32
   74.0, B/16 at 256 79.1, L/16 82.5, So400m/14 83.2, g-opt 84.5, NaFlex B/16
-  78.5 and So400m 83.5 at 256 tokens.
+  78.5 and So400m 83.5 at 256 tokens. In miniature: experiments/siglip2.
 """
 
 import dataclasses
