@@ -1,6 +1,6 @@
 """Run of seconds whose rows a teacher draws from super-batches of emoji.
 
-Command: python main.py --config=tests/tiny_curating.py --workdir=/tmp/acid \
+Command: python main.py --config=tests/tiny_curating.py --workdir=runs/acid \
   --config.curating.teacher=FOLDER
 of a run of `get_config("teacher")`, or of `write_teacher`.
 """

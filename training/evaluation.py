@@ -147,7 +147,7 @@ class Evaluator:
 
   def _of(self, decided: evaluation_sample.Sample) -> suite_data.Data:
     if decided.num_examples is None:
-      # What a decoder writes takes time that was not measured.
+      # Time of what a decoder writes was not measured.
       return dataclasses.replace(self.data, generated={})
     return self.data.sample(decided.num_examples)
 

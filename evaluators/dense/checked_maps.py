@@ -23,7 +23,7 @@ _TYPES = {dense_set.SEGMENTATION: np.int16, dense_set.DEPTH: np.float32}
 
 @dataclasses.dataclass(frozen=True)
 class CheckedMaps:
-  """What training needs of the maps of a set.
+  """Facts of a set's maps that training needs.
 
   Attributes:
     target_ITT: training maps at the side of the targets: int16 labels, or

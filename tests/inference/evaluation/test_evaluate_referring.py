@@ -91,8 +91,8 @@ def test_figures_are_those_of_the_ids_that_were_written(run, model, capsys):
   assert record["num_broken"] == sum(found is None for _, _, found, _ in rows)
   assert record["num_broken"] == 1
   assert record["accuracy"] == np.mean(iou >= 0.5)
-  # Those of all of the image, and a rectangle in the upper left of what is
-  # seen, of which there is one in five.
+  # Boxes are right of the whole image, and of a rectangle in the upper left of
+  # the part that is seen, of which there is one in five.
   assert 0.5 < record["accuracy"] < 0.75
   assert record["mean_iou"] == pytest.approx(iou.mean())
   protocol = record["protocol"]

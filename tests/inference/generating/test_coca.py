@@ -70,7 +70,7 @@ def test_a_tokenizer_without_a_beginning_is_refused(model):
 
 @pytest.mark.slow
 def test_captions_are_those_of_models_decoding(model, monkeypatch):
-  """Those of captions.write, which equal open_clip's."""
+  """Captions equal those of captions.write, which equal open_clip's."""
   writer = model.captioner
   rule = dataclasses.replace(writer.tokenizer.rule, bos_id=_BEGIN)
   made = dataclasses.replace(writer.tokenizer, rule=rule)
