@@ -19,6 +19,12 @@ from tests import runs
 # Files whose tests start processes or compile for a TPU.
 _LONG = ("test_main", "test_plan")
 
+# Memory maps of this process at which compiled programs are forgotten: each has
+# about nine, and XLA ends with a segmentation fault beyond the kernel's limit,
+# 65,530 (vm.max_map_count).
+_MOST_MAPS = 40_000
+_MAPS = pathlib.Path("/proc/self/maps")
+
 _NUMBERS = itertools.count()
 
 # Traces of programs make many objects, few of them in cycles: with Python's own
@@ -53,6 +59,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if "reference" in getattr(item, "fixturenames", ()):
       item.add_marker(pytest.mark.slow)
   items.sort(key=lambda item: not item.path.name.startswith(_LONG))
+
+
+def pytest_runtest_teardown(
+  item: pytest.Item, nextitem: pytest.Item | None
+) -> None:
+  """Forget compiled programs behind a file of tests, where there are many."""
+  if nextitem is None or nextitem.path == item.path or not _MAPS.exists():
+    return
+  if _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
