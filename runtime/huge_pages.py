@@ -2,7 +2,7 @@
 
 XLA gets the temporaries of each training step from malloc and returns them, and
 the kernel clears every page of 4 KiB anew. Pages of 2 MiB need 1/512 of these
-interrupts: a step of a small model takes two thirds of the time
+interrupts: a step of a small model takes 0.6 to 0.8 of the time
 (benchmarks/huge_pages.py). glibc asks the kernel for them where
 GLIBC_TUNABLES has glibc.malloc.hugetlb=1, which it reads when a program starts,
 so a program that is to have them starts once more. This module imports no slow
