@@ -8,15 +8,15 @@ judged by its own code's rule, as they were written.
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Generator, Sequence
-from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluators import embedding, row_batches
+from evaluators import row_batches
+from evaluators.generating import asking_ahead, settings
 from evaluators.generating import captioner as captioner_lib
-from evaluators.generating import settings
 from evaluators.metrics import questions as questions_lib
 from evaluators.metrics.generation import pope
 from evaluators.sets import asked_questions
@@ -27,8 +27,6 @@ from input_pipeline.images import image_ops
 from input_pipeline.regions import region_targets
 from input_pipeline.sources import record as record_lib
 
-# Images that are decoded at once by the threads.
-_NUM_AHEAD = 32
 # Answers of POPE's questions.
 _LABELS = {"yes": True, "no": False}
 
@@ -86,21 +84,15 @@ def evaluate(
   examples: list[Example] = []
   requests = _requests(opened, writer, waiting)
   room = region_targets.question_room(writer.decoder.num_tokens)
-  try:
-    for some in writer.stream(requests, settings.Settings()):
-      for written in some:
-        example = waiting.popleft()
-        num_cut += len(writer.tokenizer.ids(example.question.text)) > room
-        said = writer.caption_of(written)
-        examples.append(
-          example._replace(answer=said.text, is_whole=said.is_whole)
-        )
-      if should_stop is not None and should_stop():
-        raise embedding.Interrupted(f"stopped after {len(examples)} questions")
-  except faults.ExampleError as error:
-    raise ValueError(f"{opened.field}: {error}") from error
-  finally:
-    requests.close()
+  for example, written in asking_ahead.written(
+    *(writer, requests, waiting),
+    field=opened.field,
+    noun="questions",
+    should_stop=should_stop,
+  ):
+    num_cut += len(writer.tokenizer.ids(example.question.text)) > room
+    said = writer.caption_of(written)
+    examples.append(example._replace(answer=said.text, is_whole=said.is_whole))
   judge = _polled if opened.judge == asked_questions.POLLING else _answered
   try:
     made = judge(examples)
@@ -195,16 +187,13 @@ def _requests(
 ) -> Generator[captioner_lib.Request]:
   """Yield the request of each question; put the question in `waiting`."""
   numbers: dict[bytes, int] = {}
-  records, protocol = opened.records, writer.image_protocol
-  with futures.ThreadPoolExecutor(max(1, opened.num_threads)) as pool:
-    for start in range(0, len(records), _NUM_AHEAD):
-      rows = range(start, min(start + _NUM_AHEAD, len(records)))
-      read = [pool.submit(_read, protocol, opened, row) for row in rows]
-      for one in read:
-        record, question, image = one.result()
-        number = numbers.setdefault(record.image_id(), len(numbers))
-        waiting.append(Example(record.key, number, question))
-        yield writer.asking(image, question.text)
+  read = functools.partial(_read, writer.image_protocol, opened)
+  for record, question, image in asking_ahead.read(
+    read, len(opened.records), opened.num_threads
+  ):
+    number = numbers.setdefault(record.image_id(), len(numbers))
+    waiting.append(Example(record.key, number, question))
+    yield writer.asking(image, question.text)
 
 
 def _read(

@@ -9,15 +9,15 @@ the part that is seen, rounded to its bins.
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Callable, Generator
-from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from evaluators import embedding, row_batches
+from evaluators import row_batches
+from evaluators.generating import asking_ahead, places, settings
 from evaluators.generating import captioner as captioner_lib
-from evaluators.generating import places, settings
 from evaluators.metrics.generation import referring
 from evaluators.sets import expressions
 from input_pipeline import captions, faults, model_inputs
@@ -25,8 +25,6 @@ from input_pipeline.images import boxed, image_ops
 from input_pipeline.regions import box_tokens, region_rows
 from input_pipeline.sources import record as record_lib
 
-# Images that are decoded at once by the threads.
-_NUM_AHEAD = 32
 # Rules that read no expression. The centre box has half of each side: ours.
 WHOLE, CENTRE = "whole image", "centre box"
 # The annotated box as the decoder can write it.
@@ -93,23 +91,17 @@ def evaluate(
   counts: collections.Counter[str] = collections.Counter()
   examples = []
   requests = _requests(opened, writer, waiting, counts)
-  try:
-    for some in writer.stream(requests, settings.Settings()):
-      for written in some:
-        example = waiting.popleft()
-        found = writer.box_of(written)
-        if found is not None:
-          pixels = places.to_pixels(writer.image_protocol, example.shape, found)
-          example = example._replace(found=pixels)
-        examples.append(example)
-      if should_stop is not None and should_stop():
-        raise embedding.Interrupted(
-          f"stopped after {len(examples)} expressions"
-        )
-  except faults.ExampleError as error:
-    raise ValueError(f"{opened.field}: {error}") from error
-  finally:
-    requests.close()
+  for example, written in asking_ahead.written(
+    *(writer, requests, waiting),
+    field=opened.field,
+    noun="expressions",
+    should_stop=should_stop,
+  ):
+    found = writer.box_of(written)
+    if found is not None:
+      pixels = places.to_pixels(writer.image_protocol, example.shape, found)
+      example = example._replace(found=pixels)
+    examples.append(example)
   return Outcome(_record(opened, writer, examples, counts), tuple(examples))
 
 
@@ -168,29 +160,26 @@ def _requests(
 ) -> Generator[captioner_lib.Request]:
   """Yield the request of each expression; put the expression in `waiting`."""
   numbers: dict[bytes, int] = {}
-  protocol = writer.image_protocol
-  with futures.ThreadPoolExecutor(max(1, opened.num_threads)) as pool:
-    for split, records in opened.splits.items():
-      for start in range(0, len(records), _NUM_AHEAD):
-        rows = range(start, min(start + _NUM_AHEAD, len(records)))
-        read = [pool.submit(_read, protocol, records, row) for row in rows]
-        for one in read:
-          record, shape, image, box_M4 = one.result()
-          counts["images"] += 1
-          counts["without_region"] += not record.regions
-          number = numbers.setdefault(record.image_id(), len(numbers))
-          for region, box_4 in zip(record.regions, box_M4, strict=True):
-            truth = tuple(box_4.tolist())
-            waiting.append(
-              Example(
-                *(split, record.key, region.text, number, shape, truth),
-                _writable(writer, shape, truth),
-              )
-            )
-            request = writer.referring(image, region.text)
-            num_ids = len(writer.tokenizer.ids(region.text))
-            counts["texts_cut"] += len(request.given) < 1 + num_ids
-            yield request
+  for split, records in opened.splits.items():
+    read = functools.partial(_read, writer.image_protocol, records)
+    for record, shape, image, box_M4 in asking_ahead.read(
+      read, len(records), opened.num_threads
+    ):
+      counts["images"] += 1
+      counts["without_region"] += not record.regions
+      number = numbers.setdefault(record.image_id(), len(numbers))
+      for region, box_4 in zip(record.regions, box_M4, strict=True):
+        truth = tuple(box_4.tolist())
+        waiting.append(
+          Example(
+            *(split, record.key, region.text, number, shape, truth),
+            _writable(writer, shape, truth),
+          )
+        )
+        request = writer.referring(image, region.text)
+        num_ids = len(writer.tokenizer.ids(region.text))
+        counts["texts_cut"] += len(request.given) < 1 + num_ids
+        yield request
 
 
 def _read(

@@ -217,7 +217,7 @@ def test_a_model_scores_captions_beside_references(
 def _negated(run, folder):
   """Write a run whose texts have the opposite embeddings; return its folder.
 
-  Those of the random run are unlike all pictures.
+  Captions of the random run are unlike all pictures.
   """
   model = inference.Model.load(str(run), batch_size=2)
   params = {**model.loaded.params, "decoder": model.captioner.decoder.params}
