@@ -31,6 +31,8 @@ _TRAINED, _FEWEST_TRAINED = 64, 39
 _LISTS = 2
 # Neighbours of a node and candidates while it is added: usearch's defaults.
 _M, _EF_CONSTRUCTION = 16, 128
+# Neighbours among which a row must find itself, and passes that link lost rows.
+_OWN, _PASSES = 10, 3
 _SEED = 0
 # Bytes written at once.
 _WRITTEN = 1 << 20
@@ -189,7 +191,32 @@ class Hnsw:
         keys = np.arange(first, first + len(block_BE), dtype=np.uint64)
         index.add(keys, block_BE, threads=len(os.sched_getaffinity(0)))
         bar.advance(len(block_BE))
-    return cls(index)
+    made = cls(index)
+    for _ in range(_PASSES):
+      if not made.link_lost_rows(shards):
+        break
+    return made
+
+  def link_lost_rows(self, shards: Sequence[np.ndarray]) -> int:
+    """Add the rows again that no walk reaches; return their number.
+
+    Rows that threads add at the same time do not see one another: with 8
+    threads, 0.3 to 3 % of 1,200 rows had no link to them, and no effort found
+    them. One thread adds them again.
+    """
+    num_lost = 0
+    with progress.Progress("Looking for rows in the graph", len(self)) as bar:
+      for first, block_BE in _blocks(shards, _BLOCK // 8):
+        key_B = np.arange(first, first + len(block_BE))
+        found_BK, _ = self.candidates(block_BE, _OWN, _EF_CONSTRUCTION)
+        lost = np.flatnonzero((found_BK != key_B[:, None]).all(axis=1))
+        if len(lost):
+          keys = key_B[lost].astype(np.uint64)
+          self.index.remove(keys)
+          self.index.add(keys, block_BE[lost], threads=1)
+        num_lost += len(lost)
+        bar.advance(len(block_BE))
+    return num_lost
 
   @classmethod
   def read(cls, path: pathlib.Path) -> Self:

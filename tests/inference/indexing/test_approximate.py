@@ -241,6 +241,18 @@ def test_the_file_is_kept_where_rows_are_the_same(index, monkeypatch):
   assert after["recall"][0]["value"] > 0.98
 
 
+def test_no_row_is_lost_by_threads(monkeypatch):
+  """Rows that eight threads add at once are all found by themselves."""
+  monkeypatch.setattr(
+    approximate_kinds.os, "sched_getaffinity", lambda pid: range(8)
+  )
+  row_NE = synthetic.rows(0, NUM)
+  made = approximate_kinds.Hnsw.build([row_NE[:999], row_NE[999:]])
+  found_NK, _ = made.candidates(row_NE, 1, NUM)
+  assert len(made) == NUM
+  assert (found_NK[:, 0] == np.arange(NUM)).all()
+
+
 def _texts(folder, z_TE, digest=synthetic.DIGEST):
   folder.mkdir()
   np.save(folder / "texts.npy", z_TE)
