@@ -22,8 +22,8 @@ are. Tables below --out, one JSON object a line:
 
 A row of SPLIT.jsonl has "image", "caption" (the English name), "tags" (words
 that describe it in English), "group" and "subgroup" (Unicode's), "artist" and
-"uid". SPLIT.languages.jsonl has a row for each language, with "caption" and
-"language". facts.json, written last, has counts, versions and licences.
+"uid". The folder `records` has the same splits as ArrayRecord files, with names
+in all languages. facts.json, written last, has counts, versions and licences.
 Held-out pictures that are drawn like another picture, or have the name of
 another emoji, are left out: each candidate has a drawing of its own.
 """
@@ -40,7 +40,7 @@ from absl import app, flags
 from PIL import Image
 
 from experiments.parts import icon_sets, program
-from input_pipeline.sources import emoji
+from input_pipeline.sources import array_record, emoji, prepared
 from runtime import progress
 from runtime.storage import whole_files
 
@@ -55,6 +55,8 @@ _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 # Artists whose drawings are trained on, and the one whose style is held out.
 TRAIN = ("noto", "openmoji", "twemoji")
 HELD_OUT = "fluent-emoji-flat"
+# Folder of ArrayRecord files below --out.
+RECORDS = "records"
 SPLITS = ("train", "val", "test", "style", "unseen")
 LANGUAGES = (
   *("bn", "da", "de", "en", "en-gb", "es", "es-mx", "et", "fi", "fr", "hi"),
@@ -112,21 +114,20 @@ def make(packages: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
     if split == "train" or number not in alike:
       row = {"image": file, "artist": artist, "uid": f"{artist}:{entry['key']}"}
       rows[split].append(row | entry)
+  versions = {
+    name: _facts_of(packages, name)["version"]
+    for name in (*TRAIN, HELD_OUT, _NAMES)
+  }
+  records = {
+    split: [_record(out, row) for row in listed]
+    for split, listed in rows.items()
+  }
+  prepared.prepare(out / RECORDS, lambda: records, versions=versions)
   for split, listed in rows.items():
-    _write_table(out / f"{split}.jsonl", [_english(row) for row in listed])
-    _write_table(
-      out / f"{split}.languages.jsonl",
-      [
-        {
-          "image": row["image"],
-          "uid": row["uid"],
-          "caption": row["names"][language],
-          "language": language,
-        }
-        for row in listed
-        for language in LANGUAGES
-      ],
+    lines = (
+      json.dumps(_english(row), ensure_ascii=False) + "\n" for row in listed
     )
+    whole_files.write(out / f"{split}.jsonl", "".join(lines).encode())
   facts = {
     "pictures": {split: len(listed) for split, listed in rows.items()},
     "subgroups": len({entry["subgroup"] for entry in entries}),
@@ -283,9 +284,11 @@ def _english(row: Mapping[str, Any]) -> dict[str, Any]:
   return {name: row[name] for name in kept}
 
 
-def _write_table(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-  whole_files.write(path, "".join(lines).encode())
+def _record(out: pathlib.Path, row: Mapping[str, Any]) -> array_record.Record:
+  texts = {language: (name,) for language, name in row["names"].items()}
+  return array_record.Record(
+    row["uid"], (out / row["image"]).read_bytes(), texts
+  )
 
 
 def _key(code: str) -> str:

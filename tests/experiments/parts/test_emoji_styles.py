@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.parts import emoji_styles
+from input_pipeline.sources import prepared
 
 NUM = 60
 ARTISTS = (*emoji_styles.TRAIN, emoji_styles.HELD_OUT)
@@ -105,14 +106,13 @@ def test_languages_and_pictures(packages, tmp_path):
     json.loads(line)
     for line in (tmp_path / "test.jsonl").read_text().splitlines()
   ]
-  lines = (tmp_path / "test.languages.jsonl").read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  assert len(rows) == len(emoji_styles.LANGUAGES) * len(english)
-  assert {row["language"] for row in rows} == {*emoji_styles.LANGUAGES}
-  german = {r["uid"]: r["caption"] for r in rows if r["language"] == "de"}
-  assert german == {
-    row["uid"]: row["caption"].replace("en ", "de ") for row in english
-  }
+  records = prepared.records(tmp_path / emoji_styles.RECORDS, "test")
+  assert len(records) == len(english)
+  for record, row in zip(records, english, strict=True):
+    assert record.key == row["uid"]
+    assert {*record.texts} == {*emoji_styles.LANGUAGES}
+    assert record.texts["en"] == (row["caption"],)
+    assert record.texts["de"] == (row["caption"].replace("en ", "de "),)
   image = np.asarray(Image.open(tmp_path / english[0]["image"]))
   assert image.shape == (emoji_styles.SIZE, emoji_styles.SIZE, 3)
   assert image.min() < 60
