@@ -1,0 +1,278 @@
+"""Claims of papers as data: arms, figures, comparisons and their chart.
+
+A study file has a `STUDY` beside its get_study():
+
+  from experiments.studies import claims
+
+  STUDY = claims.Study(
+    claim="Sigmoid is better than softmax at batches below 16k.",
+    source="arXiv 2303.15343, figure 2",
+    arms=(
+      claims.Arm("softmax", {"loss.name": "softmax"}),
+      claims.Arm("sigmoid", {"loss.name": "sigmoid"}),
+    ),
+    figures=(claims.Figure("R@1", "test/text_to_image/R@1", chance=1 / 400),),
+    comparisons=(claims.Comparison("softmax", "sigmoid"),),
+    chart=claims.Dots(),
+    run_minutes=2.0,
+  )
+
+  def get_study():
+    return STUDY.trials()
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from experiments.sweeps import study
+
+# Seeds below which no standard deviation over seeds is meaningful; ours.
+_MIN_SEEDS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """One setting, which is run with each seed.
+
+  Attributes:
+    name: text that tables and comparisons name it by.
+    changes: config field -> value; in a chain, fields begin with their task.
+    group: line of the chart that it is a point of; "" for none.
+    x: abscissa in the chart; None for none.
+  """
+
+  name: str
+  changes: Mapping[str, Any]
+  group: str = ""
+  x: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """One figure of a run.
+
+  Attributes:
+    label: text that tables and charts name it by.
+    name: its name among a trial's figures in results.json of the sweep.
+    chance: value without any knowledge; None where there is none.
+  """
+
+  label: str
+  name: str
+  chance: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """Difference b - a of two arms, paired by seed.
+
+  Attributes:
+    a: name of the arm that is subtracted.
+    b: name of the other arm.
+    figures: labels of the figures that are compared; () for the first one of
+      the study alone.
+  """
+
+  a: str
+  b: str
+  figures: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+  """Chart of a line for each group over x; arms without x are levels.
+
+  Attributes:
+    label: name of the abscissa, with its unit.
+    is_log: whether the abscissa is logarithmic.
+  """
+
+  label: str
+  is_log: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Dots:
+  """Chart of a column for each arm, with a dot for each seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """A claim and the runs that test it.
+
+  Attributes:
+    claim: one sentence of the paper, in own words.
+    source: paper with its table, figure or section.
+    arms: settings, in the order of tables and charts.
+    figures: figures that are shown; the first one is the headline.
+    comparisons: differences that are tested, chosen before the runs.
+    chart: kind of the chart.
+    num_seeds: seeds 0 to num_seeds - 1, at least 2.
+    run_minutes: expected minutes of a run on 2 cores; None where unknown.
+    seed_field: config field of the seed; in a chain, "train.seed".
+
+  Raises:
+    ValueError: a field is not usable; the message names it.
+  """
+
+  claim: str
+  source: str
+  arms: tuple[Arm, ...]
+  figures: tuple[Figure, ...]
+  comparisons: tuple[Comparison, ...] = ()
+  chart: Lines | Dots = Dots()
+  num_seeds: int = 3
+  run_minutes: float | None = None
+  seed_field: str = "seed"
+
+  def __post_init__(self) -> None:
+    for field in ("claim", "source", "seed_field"):
+      value = getattr(self, field)
+      if not (isinstance(value, str) and value.strip()):
+        raise ValueError(f"{field} must be a text; got {value!r}")
+    for field, kind in (
+      ("arms", Arm),
+      ("figures", Figure),
+      ("comparisons", Comparison),
+    ):
+      values = getattr(self, field)
+      is_some = isinstance(values, tuple) and (values or kind is Comparison)
+      if not is_some or not all(isinstance(x, kind) for x in values):
+        raise ValueError(
+          f"{field} must be a tuple of {kind.__name__}; got {values!r}"
+        )
+    if not isinstance(self.chart, Lines | Dots):
+      raise ValueError(f"chart must be Lines or Dots; got {self.chart!r}")
+    _check_number("num_seeds", self.num_seeds, int, _MIN_SEEDS)
+    if self.run_minutes is not None:
+      _check_number("run_minutes", self.run_minutes, int | float, 0)
+    _check_names("arms", "name", [arm.name for arm in self.arms])
+    _check_names("figures", "label", [x.label for x in self.figures])
+    _check_names("figures", "name", [x.name for x in self.figures])
+    self._check_arms()
+    self._check_chart()
+    self._check_comparisons()
+
+  @property
+  def num_tests(self) -> int:
+    """Number of comparisons times figures, which Holm corrects for."""
+    return sum(len(self.compared(x)) for x in self.comparisons)
+
+  def arm(self, name: str) -> Arm:
+    """Return the arm of a name."""
+    return next(arm for arm in self.arms if arm.name == name)
+
+  def compared(self, comparison: Comparison) -> tuple[Figure, ...]:
+    """Return the figures that a comparison is about."""
+    if not comparison.figures:
+      return self.figures[:1]
+    return tuple(x for x in self.figures if x.label in comparison.figures)
+
+  def runs(self) -> list[tuple[Arm, int, study.Changes]]:
+    """Return arm, seed and changes of each trial, in the order of trials()."""
+    return [
+      (arm, seed, {**arm.changes, self.seed_field: seed})
+      for arm in self.arms
+      for seed in range(self.num_seeds)
+    ]
+
+  def trials(self) -> list[study.Changes]:
+    """Return the trials of --task=sweep: each arm with each seed."""
+    return [changes for _, _, changes in self.runs()]
+
+  def _check_arms(self) -> None:
+    texts: dict[str, str] = {}
+    for arm in self.arms:
+      if not isinstance(arm.changes, Mapping):
+        raise ValueError(
+          f"changes of arm {arm.name!r} must map fields to values; got"
+          f" {arm.changes!r}"
+        )
+      if self.seed_field in arm.changes:
+        raise ValueError(
+          f"changes of arm {arm.name!r} must leave {self.seed_field} to the"
+          f" study, which gives each arm the seeds 0 to {self.num_seeds - 1}"
+        )
+      try:
+        text = json.dumps(dict(arm.changes), sort_keys=True)
+      except TypeError as error:
+        raise ValueError(
+          f"changes of arm {arm.name!r} must be values that JSON has; {error}"
+        ) from error
+      if text in texts:
+        raise ValueError(
+          f"changes of arms must differ; {texts[text]!r} and {arm.name!r} have"
+          f" the same: {text}"
+        )
+      texts[text] = arm.name
+
+  def _check_chart(self) -> None:
+    is_lines = isinstance(self.chart, Lines)
+    points = set()
+    for arm in self.arms:
+      if bool(arm.group) != (arm.x is not None):
+        raise ValueError(
+          f"arm {arm.name!r} must have both group and x, or neither; got"
+          f" group={arm.group!r}, x={arm.x}"
+        )
+      if arm.x is None:
+        continue
+      is_log = is_lines and self.chart.is_log
+      if not math.isfinite(arm.x) or (is_log and arm.x <= 0):
+        kind = "above 0, as the axis is logarithmic" if is_log else "finite"
+        raise ValueError(f"x of arm {arm.name!r} must be {kind}; got {arm.x}")
+      if (arm.group, arm.x) in points:
+        raise ValueError(
+          f"arms of group {arm.group!r} must differ in x; two have {arm.x}"
+        )
+      points.add((arm.group, arm.x))
+    if is_lines and not points:
+      raise ValueError("chart=Lines needs arms with group and x; got none")
+
+  def _check_comparisons(self) -> None:
+    names = [arm.name for arm in self.arms]
+    labels = [figure.label for figure in self.figures]
+    pairs = set()
+    for comparison in self.comparisons:
+      for name in (comparison.a, comparison.b):
+        if name not in names:
+          raise ValueError(
+            f"comparisons must name arms ({', '.join(names)}); got {name!r}"
+          )
+      pair = frozenset((comparison.a, comparison.b))
+      if len(pair) < 2 or pair in pairs:
+        raise ValueError(
+          "comparisons must be of two arms, each pair once; got"
+          f" {comparison.a!r} and {comparison.b!r}"
+        )
+      pairs.add(pair)
+      if isinstance(comparison.figures, str):
+        raise ValueError(
+          "figures of a comparison must be a tuple of labels; got"
+          f" {comparison.figures!r}"
+        )
+      for label in comparison.figures:
+        if label not in labels:
+          raise ValueError(
+            "figures of a comparison must be labels of figures"
+            f" ({', '.join(labels)}); got {label!r}"
+          )
+
+
+def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
+  is_number = isinstance(value, kind) and not isinstance(value, bool)
+  if not is_number or not math.isfinite(value) or value < least:
+    raise ValueError(f"{field} must be {least} or more; got {value!r}")
+
+
+def _check_names(field: str, part: str, names: Iterable[str]) -> None:
+  seen = set()
+  for name in names:
+    if not (isinstance(name, str) and name.strip()):
+      raise ValueError(f"{part} in {field} must be a text; got {name!r}")
+    if name in seen:
+      raise ValueError(f"{part} in {field} must be unique; {name!r} is twice")
+    seen.add(name)
