@@ -31,13 +31,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import resvg_py
-import tokenizers
 from absl import app, flags
 from PIL import Image
 
 from experiments.curation import web_noise
-from experiments.parts import icon_sets, program
-from input_pipeline.tokenizers import bpe
+from experiments.parts import icon_sets, program, trained_tokenizer
 from runtime import progress
 from runtime.storage import whole_files
 
@@ -131,7 +129,8 @@ def make(
   buffer = io.BytesIO()
   np.save(buffer, codes, allow_pickle=False)
   whole_files.write(out / "kinds.npy", buffer.getvalue())
-  _write_tokenizer(out / "tokenizer", [pair.caption for pair in pool])
+  captions = [pair.caption for pair in pool]
+  trained_tokenizer.write(out / "tokenizer", captions, VOCAB_SIZE)
   facts = {
     "version": package.version,
     "pool": collections.Counter(pair.kind for pair in pool),
@@ -281,19 +280,6 @@ def _sets(
 
 def _rank(purpose: str, icon: icon_sets.Icon) -> tuple[float, str]:
   return icon_sets.draw(SALT, purpose, icon.key), icon.key
-
-
-def _write_tokenizer(folder: pathlib.Path, captions: Sequence[str]) -> None:
-  """Train the tokenizer of all arms; write files for data.tokenizer="hf"."""
-  trained = bpe.train(captions, VOCAB_SIZE)
-  trained.post_processor = tokenizers.processors.TemplateProcessing(
-    single="$A <eos>", special_tokens=[("<eos>", 1)]
-  )
-  facts = {"pad_token": "<pad>", "eos_token": "<eos>"}
-  whole_files.write(folder / "tokenizer.json", trained.to_str().encode())
-  whole_files.write(
-    folder / "tokenizer_config.json", json.dumps(facts).encode()
-  )
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

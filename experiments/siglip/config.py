@@ -9,10 +9,10 @@ import ml_collections
 
 from experiments.parts import emoji_run
 
-NUM_EXAMPLES = 81_920
+NUM_EXAMPLES = 65_536
 BATCH_SIZES = (16, 64, 256, 1024)
 # Rate at a batch of 256 pairs.
-_RATE = 1e-3
+_RATE = 2e-3
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiments.sweeps import study
+from training.comparison import figures as figures_lib
 
 # Seeds below which no standard deviation over seeds is meaningful; ours.
 _MIN_SEEDS = 2
@@ -58,11 +59,21 @@ class Figure:
     label: text that tables and charts name it by.
     name: its name among a trial's figures in results.json of the sweep.
     chance: value without any knowledge; None where there is none.
+    rises: whether more is better; None tells it by the name (a loss or a rank
+      falls).
   """
 
   label: str
   name: str
   chance: float | None = None
+  rises: bool | None = None
+
+  @property
+  def is_rising(self) -> bool:
+    """Whether more is better."""
+    if self.rises is None:
+      return figures_lib.rises(self.name)
+    return self.rises
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +123,7 @@ class Study:
     chart: kind of the chart.
     num_seeds: seeds 0 to num_seeds - 1, at least 2.
     run_minutes: expected minutes of a run on 2 cores; None where unknown.
-    seed_field: config field of the seed; in a chain, "train.seed".
+    seed: config field of the seed; in a chain, "train.seed".
 
   Raises:
     ValueError: a field is not usable; the message names it.
@@ -126,10 +137,10 @@ class Study:
   chart: Lines | Dots = Dots()
   num_seeds: int = 3
   run_minutes: float | None = None
-  seed_field: str = "seed"
+  seed: str = "seed"
 
   def __post_init__(self) -> None:
-    for field in ("claim", "source", "seed_field"):
+    for field in ("claim", "source", "seed"):
       value = getattr(self, field)
       if not (isinstance(value, str) and value.strip()):
         raise ValueError(f"{field} must be a text; got {value!r}")
@@ -174,7 +185,7 @@ class Study:
   def runs(self) -> list[tuple[Arm, int, study.Changes]]:
     """Return arm, seed and changes of each trial, in the order of trials()."""
     return [
-      (arm, seed, {**arm.changes, self.seed_field: seed})
+      (arm, seed, {**arm.changes, self.seed: seed})
       for arm in self.arms
       for seed in range(self.num_seeds)
     ]
@@ -191,9 +202,9 @@ class Study:
           f"changes of arm {arm.name!r} must map fields to values; got"
           f" {arm.changes!r}"
         )
-      if self.seed_field in arm.changes:
+      if self.seed in arm.changes:
         raise ValueError(
-          f"changes of arm {arm.name!r} must leave {self.seed_field} to the"
+          f"changes of arm {arm.name!r} must leave {self.seed} to the"
           f" study, which gives each arm the seeds 0 to {self.num_seeds - 1}"
         )
       try:

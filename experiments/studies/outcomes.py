@@ -2,7 +2,7 @@
 
 results.json:
   "schema"        1
-  "claim", "source", "seed_field", "num_seeds"  fields of the study
+  "claim", "source", "seed", "num_seeds"  fields of the study
   "figures"       its figures: "label", "name", "chance"
   "environments"  each once: "python", "versions", "commit", "hardware"
   "trials"        a row for each arm and seed, in the order of the arms:
@@ -103,7 +103,7 @@ def from_sweep(study: claims.Study, root: pathlib.Path) -> Outcome:
     "schema": _SCHEMA,
     "claim": study.claim,
     "source": study.source,
-    "seed_field": study.seed_field,
+    "seed": study.seed,
     "num_seeds": study.num_seeds,
     "figures": [
       {"label": x.label, "name": x.name, "chance": x.chance}

@@ -67,7 +67,7 @@ def signed(value: float) -> str:
 
 def titled(figure: claims.Figure) -> str:
   """Return a figure's label, with a note where less of it is better."""
-  less = "" if figures_lib.rises(figure.name) else " (less is better)"
+  less = "" if figure.is_rising else " (less is better)"
   return figure.label + less
 
 
@@ -153,7 +153,7 @@ def _commit(commit: str) -> str:
 def _best(
   study: claims.Study, outcome: outcomes.Outcome, figure: claims.Figure
 ) -> str:
-  rises = figures_lib.rises(figure.name)
+  rises = figure.is_rising
 
   def key(arm: claims.Arm) -> float:
     mean = statistics.fmean(outcomes.values(outcome, arm, figure).values())

@@ -35,7 +35,7 @@ def test_trials_are_each_arm_with_each_seed():
 
 
 def test_a_chain_has_the_seed_of_a_task():
-  made = _study(seed_field="train.seed")
+  made = _study(seed="train.seed")
   assert [x["train.seed"] for x in made.trials()] == [0, 1, 2] * 2
   assert "seed" not in made.trials()[0]
 
@@ -134,7 +134,7 @@ _A, _B = _study().arms
     ({"num_seeds": 1}, "num_seeds must be 2 or more; got 1"),
     ({"num_seeds": 3.0}, "num_seeds must be 2 or more; got 3.0"),
     ({"run_minutes": -1}, "run_minutes must be 0 or more; got -1"),
-    ({"seed_field": ""}, "seed_field must be a text"),
+    ({"seed": ""}, "seed must be a text"),
   ],
 )
 def test_a_study_that_cannot_be_used_is_refused(changes, message):
