@@ -273,9 +273,8 @@ def _file(canvas: figure.Figure) -> str:
   buffer = io.StringIO()
   # Reproducible bytes, and text as text instead of paths.
   with mpl.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none"}):
-    canvas.savefig(
-      buffer, format="svg", facecolor="white", metadata={"Date": None}
-    )
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    canvas.savefig(buffer, format="svg", facecolor="white", metadata=nothing)
   text = buffer.getvalue()
   for name, color in _COLORS.items():
     text = text.replace(name, color)
