@@ -37,7 +37,8 @@ class Recipe:
     hardware: hardware of the paper, "not stated" if it names none.
     cost: chip-hours of the paper with their source, "" if not known.
     changes: config field -> value in which the run differs from the config, to
-      fit into the slice. None changes the result.
+      fit into the slice.
+    note: what the changes make different in the result; "" for rounding alone.
     data: further flags of the launched command, which no plan depends on.
     num_slices: number of slices that are joined.
     task: --task of the launched command.
@@ -57,6 +58,7 @@ class Recipe:
   data: Sequence[str] = ()
   num_slices: int = 1
   task: str = "train"
+  note: str = ""
 
   @property
   def config(self) -> str:

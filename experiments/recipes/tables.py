@@ -99,11 +99,11 @@ def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
   ]
   changed = [x for x in recipes if x.changes]
   if changed:
-    lines += ["", "**Changed to fit**, with the same result:"]
+    lines += ["", "**Changed** to fit into the slice:", ""]
     lines += [
-      f"{x.variant} "
+      f"- {x.variant}: "
       + ", ".join(f"`{k}={v}`" for k, v in x.changes.items())
-      + (";" if x is not changed[-1] else ".")
+      + f". {x.note}".rstrip()
       for x in changed
     ]
   lines += [

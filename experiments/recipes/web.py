@@ -68,6 +68,7 @@ _CLIP = (
     cost="255,744 V100-hours: 18 days (section 2.5)",
     changes=_POD | {"num_microbatches": 8},
     data=(_TARS, _BPE),
+    note="Batch normalisation then has the statistics of a part.",
   ),
 )
 
