@@ -41,7 +41,7 @@ def config_of(recipe: recipe_lib.Recipe) -> ml_collections.ConfigDict:
   """Return a recipe's config, its changes made.
 
   Raises:
-    ImportError, ValueError, KeyError: no such config, variant or field.
+    ImportError, ValueError: no such config, variant or field.
   """
   module = importlib.import_module(f"configs.{recipe.module}")
   config = module.get_config(recipe.variant)

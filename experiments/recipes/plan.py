@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
   if _CHECK.value and _TABLES.value:
     raise app.UsageError("--check and --tables: give one of them")
   if _CHECK.value:
-    return check(chosen, _COMPILE.value)
+    return check(chosen, _COMPILE.value, _MINUTES.value)
   left_out = [] if _TABLES.value else make(chosen, _MINUTES.value)
   everything = recipes.named([])
   for path in tables.write(ROOT / "experiments", everything, _records()):
@@ -173,7 +173,9 @@ def record(
   }
 
 
-def check(chosen: Sequence[recipe_lib.Recipe], num_compiled: int) -> int:
+def check(
+  chosen: Sequence[recipe_lib.Recipe], num_compiled: int, minutes: float
+) -> int:
   """Compare plans with the code; return 0 if all are the same, else 1."""
   records = _records()
   problems = [
@@ -203,7 +205,7 @@ def check(chosen: Sequence[recipe_lib.Recipe], num_compiled: int) -> int:
       problems.append(f"{recipe.name}: figures are not those of its plan")
   fastest = sorted(same, key=lambda name: plans.compile_seconds(same[name]))
   for name in fastest[:num_compiled]:
-    problems += _compiled_again(recipes.RECIPES[name], same[name])
+    problems += _compiled_again(recipes.RECIPES[name], same[name], minutes)
   for problem in problems:
     print(problem)
   if problems:
@@ -225,9 +227,9 @@ def differing(
 
 
 def _compiled_again(
-  recipe: recipe_lib.Recipe, old: Mapping[str, Any]
+  recipe: recipe_lib.Recipe, old: Mapping[str, Any], minutes: float
 ) -> list[str]:
-  plan, error = planned(recipe, _MINUTES.value)
+  plan, error = planned(recipe, minutes)
   if plan is None:
     return [f"{recipe.name}: {error}"]
   print(f"{recipe.name}: compiled again", flush=True)

@@ -72,8 +72,17 @@ class Recipe:
     return math.prod(int(n) for n in sizes) * self.num_slices
 
   def change(self, config: ml_collections.ConfigDict) -> None:
-    """Make the recipe's changes in a config."""
-    config.update_from_flattened_dict(dict(self.changes))
+    """Make the recipe's changes in a config; ValueError for no such field."""
+    for name, value in self.changes.items():
+      *path, last = name.split(".")
+      section: Any = config
+      for part in path:
+        section = section.get(part, {})
+      if last not in section:
+        raise ValueError(
+          f"{self.name}: changes must name fields of {self.config}; got {name}"
+        )
+      section[last] = value
 
   def plan_flags(self) -> list[str]:
     """Return flags of main.py that plan the step."""

@@ -44,8 +44,12 @@ def test_config_and_slice():
   larger = dataclasses.replace(SIGLIP, topology="v4:4x4x4")
   assert digests.config(larger) == one
   assert digests.slices(larger) != digests.slices(SIGLIP)
-  wrong = dataclasses.replace(SIGLIP, changes={"batch_sizes": 1})
-  with pytest.raises(KeyError, match="batch_sizes"):
+
+
+@pytest.mark.parametrize("name", ["batch_sizes", "meshes.data", "mesh.datas"])
+def test_changes_name_fields(name):
+  wrong = dataclasses.replace(SIGLIP, changes={name: 1})
+  with pytest.raises(ValueError, match=f"siglip_b16: .*b16; got {name}"):
     digests.config(wrong)
 
 

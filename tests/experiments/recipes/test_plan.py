@@ -14,7 +14,7 @@ TINY = recipe.Recipe(
   folder="tiny",
   module="clip",
   variant="mini",
-  topology="cpu:2",
+  topology="v5e:2x2",
   pairs=1e6,
   pairs_source="a test",
   expected="nothing",
@@ -48,7 +48,7 @@ def tiny(monkeypatch, tmp_path):
     (None, "no plan yet"),
     ({"compilers": {"jax": "1"}, "digests": NOW}, ""),
     ({"compilers": {"jax": "1"}, "digests": NOW | {"config": "e"}}, ""),
-    ({"compilers": {"jax": "2"}, "digests": NOW}, "planned by .*'2'.*'1'"),
+    ({"compilers": {"jax": "2"}, "digests": NOW}, "planned by .*'2'.*'1'.*"),
     (
       {"compilers": {"jax": "1"}, "digests": NOW | {"programs": "e"}},
       "programs changed",
@@ -97,23 +97,23 @@ def test_no_compiler(tiny, monkeypatch):
 
 
 def test_check(tiny, monkeypatch, tmp_path, capsys):
-  assert plan.check([TINY], 1) == 1  # no README
+  assert plan.check([TINY], 1, 5) == 1  # no README
   tables.write(tmp_path / "experiments", [TINY], {"tiny": None})
-  assert plan.check([TINY], 1) == 0
+  assert plan.check([TINY], 1, 5) == 0
   assert "not yet planned: tiny" in capsys.readouterr().out
   plan.make([TINY], 1)
   records = {"tiny": plans.read(tmp_path, "tiny")}
-  assert plan.check([TINY], 0) == 1
+  assert plan.check([TINY], 0, 5) == 1
   assert "its section is not that" in capsys.readouterr().out
   tables.write(tmp_path / "experiments", [TINY], records)
-  assert plan.check([TINY], 1) == 0
+  assert plan.check([TINY], 1, 5) == 0
   assert tiny == ["tiny", "tiny"]
   assert "1 plans hold" in capsys.readouterr().out
   # The compiler gives another figure.
   other = test_plans._step(needs_gib=4.0)
   monkeypatch.setattr(plan, "planned", lambda *_: (other, ""))
-  assert plan.check([TINY], 0) == 0
-  assert plan.check([TINY], 1) == 1
+  assert plan.check([TINY], 0, 5) == 0
+  assert plan.check([TINY], 1, 5) == 1
   out = capsys.readouterr().out
   assert "tiny: memory_gib was 3.0, is 4.0" in out
   assert "python -m experiments.recipes.plan" in out
@@ -125,7 +125,7 @@ def test_check_of_changed_programs(tiny, monkeypatch, tmp_path, capsys):
   tables.write(tmp_path / "experiments", [TINY], records)
   now = NOW | {"programs": "z"}
   monkeypatch.setattr(plan, "_digests_of", lambda recipe, programs=True: now)
-  assert plan.check([TINY], 0) == 1
+  assert plan.check([TINY], 0, 5) == 1
   assert "tiny: programs changed" in capsys.readouterr().out
 
 
@@ -136,13 +136,13 @@ def test_check_by_another_compiler_compiles_nothing(
   records = {"tiny": plans.read(tmp_path, "tiny")}
   tables.write(tmp_path / "experiments", [TINY], records)
   monkeypatch.setattr(digests, "compilers", lambda: {"jax": "2"})
-  assert plan.check([TINY], 1) == 0
+  assert plan.check([TINY], 1, 5) == 0
   assert tiny == ["tiny"]
   assert "planned by another compiler" in capsys.readouterr().out
 
 
 def test_errors_of_main_are_reported():
-  wrong = dataclasses.replace(TINY, changes={"batch_size": 3})
+  wrong = dataclasses.replace(TINY, topology="cpu:2", changes={"batch_size": 3})
   got, error = plan.planned(wrong, 5)
   assert got is None
   assert error.startswith("main.py ended with 1: ")
@@ -151,12 +151,13 @@ def test_errors_of_main_are_reported():
 
 @pytest.mark.slow
 def test_a_plan_by_main():
-  got, error = plan.planned(TINY, 5)
+  tiny = dataclasses.replace(TINY, topology="cpu:2")
+  got, error = plan.planned(tiny, 5)
   assert error == ""
   assert got["chips"] == 2
   assert got["fits"] is True
   # No figures are published for simulated devices.
-  assert plans.figures(TINY, got)["chip_hours_bound"] is None
+  assert plans.figures(tiny, got)["chip_hours_bound"] is None
 
 
 def test_time_limit():
