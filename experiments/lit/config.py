@@ -16,7 +16,7 @@ from typing import Any
 
 import ml_collections
 
-from configs.parts import towers
+from configs.parts import towers, variants
 from experiments.parts import emoji_run
 
 IMAGE_WEIGHTS = "cache/lit/lite0.safetensors"
@@ -43,11 +43,7 @@ def get_config(arg: str = "test") -> ml_collections.ConfigDict:
   Raises:
     ValueError: `arg` is neither.
   """
-  if arg not in _SETS:
-    raise ValueError(
-      f"experiments/lit/config.py:NAME must be one of {', '.join(_SETS)};"
-      f" got {arg!r}"
-    )
+  sets = variants.pick(__file__, arg, _SETS)
   config = emoji_run.get_config()
   emoji_run.set_examples(config, NUM_EXAMPLES, BATCH_SIZE)
   config.data.image_size = 64
@@ -59,7 +55,7 @@ def get_config(arg: str = "test") -> ml_collections.ConfigDict:
   config.model.bias_init = 0.0
   config.optimizer.weight_decay = 0.01
   config.optimizer.weight_decay_convention = "schedule"
-  config.evaluate.sets = emoji_run.retrieval_sets(*_SETS[arg])
+  config.evaluate.sets = emoji_run.retrieval_sets(*sets)
   config.update_from_flattened_dict(changes("Lu"))
   return config
 
