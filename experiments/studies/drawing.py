@@ -30,7 +30,7 @@ _COLORS = dict(
     ("#1d1c1a", "#6c6860", "#28608f", "#b3562a", "#6a4c93", "#58761f"),
     strict=True,
   )
-) | {chart_style.STYLE["grid.color"]: "#e3e0d7"}
+) | {str(chart_style.STYLE["grid.color"]): "#e3e0d7"}
 # Distance of groups that share an abscissa, and of seeds from their mean, as
 # parts of the axis.
 _DODGE, _ASIDE = 0.024, 0.009
