@@ -222,6 +222,7 @@ class Study:
 
   def _check_chart(self) -> None:
     is_lines = isinstance(self.chart, Lines)
+    is_log = isinstance(self.chart, Lines) and self.chart.is_log
     points = set()
     for arm in self.arms:
       if bool(arm.group) != (arm.x is not None):
@@ -231,7 +232,6 @@ class Study:
         )
       if arm.x is None:
         continue
-      is_log = is_lines and self.chart.is_log
       if not math.isfinite(arm.x) or (is_log and arm.x <= 0):
         kind = "above 0, as the axis is logarithmic" if is_log else "finite"
         raise ValueError(f"x of arm {arm.name!r} must be {kind}; got {arm.x}")

@@ -1,14 +1,15 @@
 """Charts of a study as SVG: lines over x, or a row of dots for each arm.
 
-A line has the means over seeds with error bars of one sample standard
-deviation, and a dot for each seed. In a file, colours are those of page.css on
-white; on a page they are its variables.
+Means over seeds have error bars of one sample standard deviation, and a dot for
+each seed beside them. The first four figures are drawn. In a file, colours are
+those of page.css on white; on a page they are its variables.
 """
 
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -20,6 +21,8 @@ from runtime.pages import chart_style
 CHART = "results.svg"
 SPARKLINE = "sparkline.svg"
 _COLUMNS = 2
+# Figures that are drawn; the others are in tables alone.
+MOST_FIGURES = 4
 # Colours of page.css in its light scheme, for files.
 _COLORS = dict(
   zip(
@@ -27,9 +30,13 @@ _COLORS = dict(
     ("#1d1c1a", "#6c6860", "#28608f", "#b3562a", "#6a4c93", "#58761f"),
     strict=True,
   )
-) | {chart_style.STYLE["grid.color"]: "#e3e0d7"}
-# Distance of groups that share an abscissa, as a part of the axis.
-_DODGE = 0.012
+) | {str(chart_style.STYLE["grid.color"]): "#e3e0d7"}
+# Distance of groups that share an abscissa, and of seeds from their mean, as
+# parts of the axis.
+_DODGE, _ASIDE = 0.024, 0.009
+# Distance of seeds from the row of their arm.
+_BELOW = 0.26
+_CHANCE = "chance"
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 _MARKERS = ("o", "s", "D")
 # Most abscissas that are written as ticks.
@@ -62,7 +69,7 @@ def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
 
 
 def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
-  num = len(study.figures)
+  num = min(len(study.figures), MOST_FIGURES)
   columns = min(num, _COLUMNS)
   rows = math.ceil(num / columns)
   is_lines = isinstance(study.chart, claims.Lines)
@@ -86,16 +93,28 @@ def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
       plot.set_title(
         tables.titled(shown), loc="left", size=11, color=chart_style.INK
       )
-    handles, labels = plots.flat[0].get_legend_handles_labels()
+    handles = _handles(plots.flat)
     if handles:
+      labels = list(handles)
       canvas.legend(
-        handles,
+        list(handles.values()),
         labels,
         loc="outside lower left",
         ncols=_legend_columns(labels, columns),
         handlelength=2.6,
       )
   return canvas
+
+
+def _handles(plots: Iterable[axes.Axes]) -> dict[str, Any]:
+  """Return label -> what a legend shows, chance last."""
+  shown: dict[str, Any] = {}
+  for plot in plots:
+    handles, labels = plot.get_legend_handles_labels()
+    shown |= dict(zip(labels, handles, strict=True))
+  if _CHANCE in shown:
+    shown[_CHANCE] = shown.pop(_CHANCE)
+  return shown
 
 
 def _draw_lines(
@@ -114,7 +133,9 @@ def _draw_lines(
     arms.sort(key=lambda arm: arm.x or 0.0)
     values_AS = [_values(outcome, arm, shown) for arm in arms]
     shift = (number - (len(groups) - 1) / 2) * _DODGE
-    x_A = _shifted([arm.x or 0.0 for arm in arms], points, shift, style.is_log)
+    at_A = [arm.x or 0.0 for arm in arms]
+    x_A = _shifted(at_A, points, shift, style.is_log)
+    aside_A = _shifted(at_A, points, shift + _ASIDE, style.is_log)
     color = chart_style.SERIES[number % len(chart_style.SERIES)]
     again = number // len(chart_style.SERIES)
     plot.errorbar(
@@ -124,12 +145,12 @@ def _draw_lines(
       color=color,
       linestyle=_DASHES[again % len(_DASHES)],
       marker=_MARKERS[again % len(_MARKERS)],
-      markersize=4.5,
+      markersize=4,
       capsize=3,
       elinewidth=1.1,
       label=group,
     )
-    for x, values in zip(x_A, values_AS, strict=True):
+    for x, values in zip(aside_A, values_AS, strict=True):
       _draw_seeds(plot, [x] * len(values), values, color)
   levels = [arm for arm in study.arms if arm.x is None]
   for number, arm in enumerate(levels, len(groups)):
@@ -145,7 +166,7 @@ def _draw_lines(
       color=chart_style.FAINT,
       linestyle=(0, (1, 2)),
       linewidth=1.2,
-      label="chance",
+      label=_CHANCE,
     )
 
 
@@ -179,19 +200,19 @@ def _draw_rows(
       xerr=[statistics.stdev(values)],
       color=color,
       marker="|",
-      markersize=13,
+      markersize=11,
       markeredgewidth=2.2,
       elinewidth=1.1,
       capsize=3,
     )
-    _draw_seeds(plot, values, [row] * len(values), color)
+    _draw_seeds(plot, values, [row + _BELOW] * len(values), color)
   if shown.chance is not None:
     plot.axvline(
       shown.chance,
       color=chart_style.FAINT,
       linestyle=(0, (1, 2)),
       linewidth=1.2,
-      label="chance",
+      label=_CHANCE,
     )
   plot.set_yticks(range(len(names)), names)
   plot.set_ylim(len(names) - 0.5, -0.5)
@@ -226,7 +247,7 @@ def _draw_seeds(
     linestyle="",
     marker="o",
     markersize=4,
-    alpha=0.45,
+    alpha=0.5,
     markeredgewidth=0,
   )
 

@@ -62,8 +62,10 @@ def _shown(number: int, entry: index.Entry) -> dict[str, object]:
   if outcome is not None:
     shown |= {
       "chart": drawing.page_chart(study, outcome, f"study-{number}"),
-      "figures": [tables.titled(figure) for figure in study.figures],
+      "figures": [tables.titled(x) for x in tables.figure_columns(study)],
       "arms": tables.arm_rows(study, outcome),
+      "names": [arm.name for arm in study.arms],
+      "further": tables.further_rows(study, outcome),
       "tests": significance.tests(study, outcome),
       "provenance": tables.provenance(outcome),
     }

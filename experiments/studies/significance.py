@@ -66,13 +66,10 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
   >>> holm([0.01, 0.04, 0.03])
   [0.03, 0.06, 0.06]
   """
-  order = sorted(
-    (i for i, p in enumerate(values) if p is not None),
-    key=lambda i: values[i],
-  )
+  ranked = sorted((p, i) for i, p in enumerate(values) if p is not None)
   corrected: list[float | None] = [None] * len(values)
   largest = 0.0
-  for rank, i in enumerate(order):
-    largest = max(largest, min(1.0, (len(values) - rank) * values[i]))
+  for rank, (p, i) in enumerate(ranked):
+    largest = max(largest, min(1.0, (len(values) - rank) * p))
     corrected[i] = largest
   return corrected

@@ -6,6 +6,8 @@ from experiments.studies import claims, outcomes, significance
 from training.comparison import figures as figures_lib
 
 _SECONDS = 60.0
+# Figures that have a column; in a table of their own, others have a row.
+_MOST_COLUMNS = 6
 
 
 def block(study: claims.Study, outcome: outcomes.Outcome, svg: str) -> str:
@@ -16,7 +18,7 @@ def block(study: claims.Study, outcome: outcomes.Outcome, svg: str) -> str:
     outcome: its trials.
     svg: name of the chart's file beside README.
   """
-  labels = ", ".join(figure.label for figure in study.figures)
+  labels = ", ".join(figure.label for figure in figure_columns(study))
   parts = [f"![{labels} of each arm]({svg})", _arms(study, outcome)]
   parts.append(
     "Means ± sample standard deviations over the seeds 0 to"
@@ -71,27 +73,51 @@ def titled(figure: claims.Figure) -> str:
   return figure.label + less
 
 
+def figure_columns(study: claims.Study) -> tuple[claims.Figure, ...]:
+  """Return the figures that have a column in the table of arms."""
+  return study.figures[:_MOST_COLUMNS]
+
+
 def arm_rows(study: claims.Study, outcome: outcomes.Outcome) -> list[list[str]]:
   """Return a row for each arm: name, figures, minutes; and one for chance."""
+  figures = figure_columns(study)
   rows = []
   for arm in study.arms:
     seconds = [x["seconds"] for x in outcome["trials"] if x["arm"] == arm.name]
     rows.append(
       [
         arm.name,
-        *(_spread(outcome, arm, figure) for figure in study.figures),
+        *(_spread(outcome, arm, figure) for figure in figures),
         f"{statistics.fmean(seconds) / _SECONDS:.1f}",
       ]
     )
-  if any(figure.chance is not None for figure in study.figures):
-    chances = [figures_lib.number(figure.chance) for figure in study.figures]
+  if any(figure.chance is not None for figure in figures):
+    chances = [figures_lib.number(figure.chance) for figure in figures]
     rows.append(["chance", *chances, ""])
   return rows
 
 
+def further_rows(
+  study: claims.Study, outcome: outcomes.Outcome
+) -> list[list[str]]:
+  """Return a row for each further figure: label, chance, arms."""
+  return [
+    [
+      titled(figure),
+      figures_lib.number(figure.chance),
+      *(_spread(outcome, arm, figure) for arm in study.arms),
+    ]
+    for figure in study.figures[_MOST_COLUMNS:]
+  ]
+
+
 def _arms(study: claims.Study, outcome: outcomes.Outcome) -> str:
-  heads = ["arm", *(titled(figure) for figure in study.figures), "minutes"]
-  return figures_lib.markdown(heads, arm_rows(study, outcome))
+  heads = ["arm", *(titled(x) for x in figure_columns(study)), "minutes"]
+  text = figures_lib.markdown(heads, arm_rows(study, outcome))
+  if rows := further_rows(study, outcome):
+    heads = ["figure", "chance", *(arm.name for arm in study.arms)]
+    text += "\n\n" + figures_lib.markdown(heads, rows)
+  return text
 
 
 def _tests(study: claims.Study, outcome: outcomes.Outcome) -> str:

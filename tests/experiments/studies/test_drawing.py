@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from experiments.studies import claims, drawing, outcomes
+from experiments.studies import claims, drawing, outcomes, tables
 from tests.experiments.studies import synthetic
 
 
@@ -48,6 +48,27 @@ def test_dots_have_a_row_for_each_arm(outcome):
   texts = _texts(drawing.chart(study, outcome))
   # Once: panels of a row share their names.
   assert [texts.count(arm.name) for arm in study.arms] == [1, 1, 1, 1]
+
+
+def test_four_figures_are_drawn_and_all_are_in_tables(outcome):
+  name = synthetic.FIGURES[0].name
+  figures = tuple(
+    claims.Figure(f"figure {number}", f"{name}{number}", chance=number / 100)
+    for number in range(8)
+  )
+  trials = [
+    {**row, "figures": {x.name: row["figures"][name] for x in figures}}
+    for row in outcome["trials"]
+  ]
+  study = synthetic.make(figures=figures, comparisons=())
+  made = {**outcome, "trials": trials}
+  texts = _texts(drawing.chart(study, made))
+  assert [x for x in texts if x.startswith("figure")] == [
+    f"figure {number}" for number in range(4)
+  ]
+  text = tables.block(study, made, "results.svg")
+  assert "| figure 4 | figure 5 | minutes |" in text
+  assert "| figure 7 | 0.070 | 0.120 ± 0.020 | " in text
 
 
 def test_a_chart_of_a_page_has_the_colours_of_the_page(outcome):
