@@ -10,9 +10,9 @@ English names but for the last one:
 
   english     all pairs
   quarter     QUARTER of the concepts, drawn by hash
-  tenth       TENTH of them
   noisy       all pairs, of which WRONG have the name of another picture
   noisy_half  the same, with half as many wrong names
+  noisy_quarter  the pairs of quarter, as noisy has them
   languages   all pairs, with names in all languages, one of which is drawn for
               each step
 
@@ -25,6 +25,7 @@ which all arms read. facts.json, written last, has the counts.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ _EMOJI = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", None, "Folder to write.", flag_values=_FLAGS)
 
-QUARTER, TENTH = 0.25, 0.1
+QUARTER = 0.25
 WRONG = 0.5
 VOCAB_SIZE = 4096
 _SALT = "diptych-align-1"
@@ -63,22 +64,23 @@ def main(argv: Sequence[str]) -> None:
   print(json.dumps(facts, indent=2))
 
 
-def make(emoji: pathlib.Path, out: pathlib.Path) -> dict[str, int]:
-  """Write what is not there yet; return the number of pairs of each split."""
+def make(emoji: pathlib.Path, out: pathlib.Path) -> dict[str, dict[str, int]]:
+  """Write what is not there yet; return pairs and wrong ones by split."""
   if (out / "facts.json").is_file():
     return json.loads((out / "facts.json").read_bytes())
   out.mkdir(parents=True, exist_ok=True)
   pairs, held_out = (_read(emoji, split) for split in ("train", "test"))
   english = [_with_texts(pair, pair.texts["en"]) for pair in pairs]
-  part_of = [icon_sets.draw(_SALT, "part", _concept(pair)) for pair in english]
+  is_quarter = [
+    icon_sets.draw(_SALT, "part", _concept(pair)) < QUARTER for pair in english
+  ]
+  noisy = swap(english, WRONG)
   splits = {
     "english": english,
-    **{
-      name: [x for x, at in zip(english, part_of, strict=True) if at < share]
-      for name, share in (("quarter", QUARTER), ("tenth", TENTH))
-    },
-    "noisy": swap(english, WRONG),
+    "quarter": [*itertools.compress(english, is_quarter)],
+    "noisy": noisy,
     "noisy_half": swap(english, WRONG / 2),
+    "noisy_quarter": [*itertools.compress(noisy, is_quarter)],
     "languages": [
       _with_texts(pair, [x for some in pair.texts.values() for x in some])
       for pair in pairs
@@ -95,13 +97,14 @@ def make(emoji: pathlib.Path, out: pathlib.Path) -> dict[str, int]:
   (out / "tokenizer").mkdir(exist_ok=True)
   texts = [text for pair in pairs for x in pair.texts.values() for text in x]
   trained_tokenizer.write(out / "tokenizer", texts, VOCAB_SIZE)
-  parts = ("english", "quarter", "tenth", "noisy", "noisy_half", "languages")
-  facts = {name: len(splits[name]) for name in parts} | {
-    f"{name}_wrong": sum(
-      pair.texts != other.texts
-      for pair, other in zip(splits[name], english, strict=True)
-    )
-    for name in ("noisy", "noisy_half")
+  right = {pair.key: pair.texts for pair in english}
+  facts = {
+    name: {
+      "pairs": len(listed),
+      "wrong": sum(pair.texts != right[pair.key] for pair in listed),
+    }
+    for name, listed in splits.items()
+    if name != "languages" and not name.startswith("test_")
   }
   whole_files.write(
     out / "facts.json", (json.dumps(facts, indent=2) + "\n").encode()

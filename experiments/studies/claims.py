@@ -1,33 +1,48 @@
-"""Description of a study: a paper's claim, its arms, figures and comparisons.
+"""Claims of papers as data: arms, figures, comparisons and their chart.
 
-The study file of --task=sweep has one as STUDY, and yields its trials:
+A study file has a `STUDY` beside its get_study():
 
-  STUDY = claims.Study(claim="...", source="...", arms=(...), figures=(...))
+  from experiments.studies import claims
+
+  STUDY = claims.Study(
+    claim="Sigmoid is better than softmax at batches below 16k.",
+    source="arXiv 2303.15343, figure 2",
+    arms=(
+      claims.Arm("softmax", {"loss.name": "softmax"}),
+      claims.Arm("sigmoid", {"loss.name": "sigmoid"}),
+    ),
+    figures=(claims.Figure("R@1", "test/text_to_image/R@1", chance=1 / 400),),
+    comparisons=(claims.Comparison("softmax", "sigmoid"),),
+    chart=claims.Dots(),
+    run_minutes=2.0,
+  )
 
   def get_study():
     return STUDY.trials()
-
-`python -m experiments.studies.report` makes the tables and the figure of the
-claim from the sweep's results.
 """
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experiments.sweeps import study
+from training.comparison import figures as figures_lib
+
+# Seeds below which no standard deviation over seeds is meaningful; ours.
+_MIN_SEEDS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-  """One setting of a study, run with every seed.
+  """One setting, which is run with each seed.
 
   Attributes:
-    name: name in tables.
-    changes: field -> value, of the config or of the chain's tasks.
-    group: line of the chart that the arm is a point of.
-    x: abscissa of the point; None without a line.
+    name: text that tables and comparisons name it by.
+    changes: config field -> value; in a chain, fields begin with their task.
+    group: line of the chart that it is a point of; "" for none.
+    x: abscissa in the chart; None for none.
   """
 
   name: str
@@ -38,59 +53,80 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """One measured number of a trial.
+  """One figure of a run.
 
   Attributes:
-    label: name in tables.
-    name: name in the sweep's results, as "test/image_to_text/R@1".
-    chance: figure of a model that has learned nothing.
-    rises: whether more is better.
+    label: text that tables and charts name it by.
+    name: its name among a trial's figures in results.json of the sweep.
+    chance: value without any knowledge; None where there is none.
+    rises: whether more is better; None tells it by the name (a loss or a rank
+      falls).
   """
 
   label: str
   name: str
   chance: float | None = None
-  rises: bool = True
+  rises: bool | None = None
+
+  @property
+  def is_rising(self) -> bool:
+    """Whether more is better."""
+    if self.rises is None:
+      return figures_lib.rises(self.name)
+    return self.rises
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """Difference of two arms, `b` less `a`, paired over seeds."""
+  """Difference b - a of two arms, paired by seed.
+
+  Attributes:
+    a: name of the arm that is subtracted.
+    b: name of the other arm.
+    figures: labels of the figures that are compared; () for the first one of
+      the study alone.
+  """
 
   a: str
   b: str
+  figures: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-  """Chart of lines: a figure over `x` for each group of arms."""
+  """Chart of a line for each group over x; arms without x are levels.
 
-  x: str
+  Attributes:
+    label: name of the abscissa, with its unit.
+    is_log: whether the abscissa is logarithmic.
+  """
+
+  label: str
   is_log: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Dots:
-  """Chart of rows: a dot a seed for each arm."""
+  """Chart of a column for each arm, with a dot for each seed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """Claim, with all that decides its table.
+  """A claim and the runs that test it.
 
   Attributes:
-    claim: the claim, one sentence.
-    source: paper and section.
-    arms: settings that are run.
-    figures: numbers of the table; the first one is drawn and compared.
-    comparisons: pairs of arms whose difference is tested.
+    claim: one sentence of the paper, in own words.
+    source: paper with its table, figure or section.
+    arms: settings, in the order of tables and charts.
+    figures: figures that are shown; the first one is the headline.
+    comparisons: differences that are tested, chosen before the runs.
     chart: kind of the chart.
-    num_seeds: seeds of each arm, from 0.
-    seed: field of the seed; "train.seed" in a chain.
-    run_minutes: minutes that a run is expected to take on one core.
+    num_seeds: seeds 0 to num_seeds - 1, at least 2.
+    run_minutes: expected minutes of a run on 2 cores; None where unknown.
+    seed: config field of the seed; in a chain, "train.seed".
 
   Raises:
-    ValueError: names stand twice, arms are equal, or a comparison names no arm.
+    ValueError: a field is not usable; the message names it.
   """
 
   claim: str
@@ -100,53 +136,154 @@ class Study:
   comparisons: tuple[Comparison, ...] = ()
   chart: Lines | Dots = Dots()
   num_seeds: int = 3
+  run_minutes: float | None = None
   seed: str = "seed"
-  run_minutes: float = 3.0
 
-  def __post_init__(self):
-    names = [arm.name for arm in self.arms]
-    _check_distinct("arms", names)
-    _check_distinct("figures", [x.label for x in self.figures])
-    changes = [
-      json.dumps(dict(arm.changes), sort_keys=True, default=str)
+  def __post_init__(self) -> None:
+    for field in ("claim", "source", "seed"):
+      value = getattr(self, field)
+      if not (isinstance(value, str) and value.strip()):
+        raise ValueError(f"{field} must be a text; got {value!r}")
+    for field, kind in (
+      ("arms", Arm),
+      ("figures", Figure),
+      ("comparisons", Comparison),
+    ):
+      values = getattr(self, field)
+      is_some = isinstance(values, tuple) and (values or kind is Comparison)
+      if not is_some or not all(isinstance(x, kind) for x in values):
+        raise ValueError(
+          f"{field} must be a tuple of {kind.__name__}; got {values!r}"
+        )
+    if not isinstance(self.chart, Lines | Dots):
+      raise ValueError(f"chart must be Lines or Dots; got {self.chart!r}")
+    _check_number("num_seeds", self.num_seeds, int, _MIN_SEEDS)
+    if self.run_minutes is not None:
+      _check_number("run_minutes", self.run_minutes, int | float, 0)
+    _check_names("arms", "name", [arm.name for arm in self.arms])
+    _check_names("figures", "label", [x.label for x in self.figures])
+    _check_names("figures", "name", [x.name for x in self.figures])
+    self._check_arms()
+    self._check_chart()
+    self._check_comparisons()
+
+  @property
+  def num_tests(self) -> int:
+    """Number of comparisons times figures, which Holm corrects for."""
+    return sum(len(self.compared(x)) for x in self.comparisons)
+
+  def arm(self, name: str) -> Arm:
+    """Return the arm of a name."""
+    return next(arm for arm in self.arms if arm.name == name)
+
+  def compared(self, comparison: Comparison) -> tuple[Figure, ...]:
+    """Return the figures that a comparison is about."""
+    if not comparison.figures:
+      return self.figures[:1]
+    return tuple(x for x in self.figures if x.label in comparison.figures)
+
+  def runs(self) -> list[tuple[Arm, int, study.Changes]]:
+    """Return arm, seed and changes of each trial, in the order of trials()."""
+    return [
+      (arm, seed, {**arm.changes, self.seed: seed})
       for arm in self.arms
+      for seed in range(self.num_seeds)
     ]
-    _check_distinct("changes of arms", changes)
+
+  def trials(self) -> list[study.Changes]:
+    """Return the trials of --task=sweep: each arm with each seed."""
+    return [changes for _, _, changes in self.runs()]
+
+  def _check_arms(self) -> None:
+    texts: dict[str, str] = {}
+    for arm in self.arms:
+      if not isinstance(arm.changes, Mapping):
+        raise ValueError(
+          f"changes of arm {arm.name!r} must map fields to values; got"
+          f" {arm.changes!r}"
+        )
+      if self.seed in arm.changes:
+        raise ValueError(
+          f"changes of arm {arm.name!r} must leave {self.seed} to the"
+          f" study, which gives each arm the seeds 0 to {self.num_seeds - 1}"
+        )
+      try:
+        text = json.dumps(dict(arm.changes), sort_keys=True)
+      except TypeError as error:
+        raise ValueError(
+          f"changes of arm {arm.name!r} must be values that JSON has; {error}"
+        ) from error
+      if text in texts:
+        raise ValueError(
+          f"changes of arms must differ; {texts[text]!r} and {arm.name!r} have"
+          f" the same: {text}"
+        )
+      texts[text] = arm.name
+
+  def _check_chart(self) -> None:
+    is_lines = isinstance(self.chart, Lines)
+    points = set()
+    for arm in self.arms:
+      if bool(arm.group) != (arm.x is not None):
+        raise ValueError(
+          f"arm {arm.name!r} must have both group and x, or neither; got"
+          f" group={arm.group!r}, x={arm.x}"
+        )
+      if arm.x is None:
+        continue
+      is_log = is_lines and self.chart.is_log
+      if not math.isfinite(arm.x) or (is_log and arm.x <= 0):
+        kind = "above 0, as the axis is logarithmic" if is_log else "finite"
+        raise ValueError(f"x of arm {arm.name!r} must be {kind}; got {arm.x}")
+      if (arm.group, arm.x) in points:
+        raise ValueError(
+          f"arms of group {arm.group!r} must differ in x; two have {arm.x}"
+        )
+      points.add((arm.group, arm.x))
+    if is_lines and not points:
+      raise ValueError("chart=Lines needs arms with group and x; got none")
+
+  def _check_comparisons(self) -> None:
+    names = [arm.name for arm in self.arms]
+    labels = [figure.label for figure in self.figures]
+    pairs = set()
     for comparison in self.comparisons:
       for name in (comparison.a, comparison.b):
         if name not in names:
           raise ValueError(
             f"comparisons must name arms ({', '.join(names)}); got {name!r}"
           )
-    for arm in self.arms:
-      if self.seed in arm.changes:
+      pair = frozenset((comparison.a, comparison.b))
+      if len(pair) < 2 or pair in pairs:
         raise ValueError(
-          f"arm {arm.name!r} must not change {self.seed}, which seeds set"
+          "comparisons must be of two arms, each pair once; got"
+          f" {comparison.a!r} and {comparison.b!r}"
         )
-      if isinstance(self.chart, Lines) and arm.x is None:
+      pairs.add(pair)
+      if isinstance(comparison.figures, str):
         raise ValueError(
-          f"arm {arm.name!r} must have an x for a chart of lines"
+          "figures of a comparison must be a tuple of labels; got"
+          f" {comparison.figures!r}"
         )
-    if not self.arms or not self.figures:
-      raise ValueError("a study must have arms and figures")
-    if self.num_seeds < 2:
-      raise ValueError(
-        f"num_seeds must be at least 2, to have a spread; got {self.num_seeds}"
-      )
-
-  def trials(self) -> list[study.Changes]:
-    """Return a trial for each arm and seed, all seeds of an arm together."""
-    return study.seeds(
-      [arm.changes for arm in self.arms], self.num_seeds, self.seed
-    )
-
-  @property
-  def minutes(self) -> float:
-    """Minutes of all runs, one after the other."""
-    return len(self.arms) * self.num_seeds * self.run_minutes
+      for label in comparison.figures:
+        if label not in labels:
+          raise ValueError(
+            "figures of a comparison must be labels of figures"
+            f" ({', '.join(labels)}); got {label!r}"
+          )
 
 
-def _check_distinct(what: str, values: list[str]) -> None:
-  for value in values:
-    if values.count(value) > 1:
-      raise ValueError(f"{what} must differ; {value!r} stands twice")
+def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
+  is_number = isinstance(value, kind) and not isinstance(value, bool)
+  if not is_number or not math.isfinite(value) or value < least:
+    raise ValueError(f"{field} must be {least} or more; got {value!r}")
+
+
+def _check_names(field: str, part: str, names: Iterable[str]) -> None:
+  seen = set()
+  for name in names:
+    if not (isinstance(name, str) and name.strip()):
+      raise ValueError(f"{part} in {field} must be a text; got {name!r}")
+    if name in seen:
+      raise ValueError(f"{part} in {field} must be unique; {name!r} is twice")
+    seen.add(name)

@@ -160,12 +160,12 @@ def load(path: str) -> tuple[list[Changes] | Adaptive, tuple[Task, ...]]:
   Raises:
     RunError: the file is missing, fails, or yields no trials.
   """
-  module = _module(path)
-  if not callable(getattr(module, "get_study", None)):
+  loaded = module(path)
+  if not callable(getattr(loaded, "get_study", None)):
     raise failures.RunError(f"--study={path} must have a function get_study()")
-  chain = tuple(getattr(module, "CHAIN", ()))
+  chain = tuple(getattr(loaded, "CHAIN", ()))
   try:
-    made = module.get_study()
+    made = loaded.get_study()
     if not isinstance(made, Adaptive):
       made = [dict(trial) for trial in made]
   except Exception as error:
@@ -175,7 +175,24 @@ def load(path: str) -> tuple[list[Changes] | Adaptive, tuple[Task, ...]]:
   return made, chain
 
 
-def _module(path: str) -> types.ModuleType:
+def run_minutes(path: str) -> float | None:
+  """Return the expected minutes of a run, None where a study has no claim.
+
+  They are those of the STUDY that a study file may have beside its trials
+  (experiments/studies/claims.py).
+
+  Raises:
+    RunError: the file is missing or fails.
+  """
+  return getattr(getattr(module(path), "STUDY", None), "run_minutes", None)
+
+
+def module(path: str) -> types.ModuleType:
+  """Return a study file, executed.
+
+  Raises:
+    RunError: the file is missing, is no Python file, or fails.
+  """
   spec = importlib.util.spec_from_file_location(
     f"study_{pathlib.Path(path).stem}", path
   )
@@ -183,12 +200,12 @@ def _module(path: str) -> types.ModuleType:
     raise failures.RunError(f"--study must be a Python file; got {path}")
   assert spec is not None
   assert spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
+  loaded = importlib.util.module_from_spec(spec)
   try:
-    spec.loader.exec_module(module)
+    spec.loader.exec_module(loaded)
   except Exception as error:
     raise _failed(path, error) from error
-  return module
+  return loaded
 
 
 def _failed(path: str, error: Exception) -> failures.RunError:

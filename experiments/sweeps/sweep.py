@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,7 +77,8 @@ def run(
   if settings.rungs:
     settings.rungs.check(chosen)
   if settings.dry_run:
-    return _show(root, trials, chosen, base, settings)
+    minutes = study.run_minutes(study_path) if study_path else None
+    return _show(root, trials, chosen, base, settings, minutes)
   index, number = cluster.announced()
   if number > 1 and (settings.index is None or base.is_chain):
     raise failures.RunError(
@@ -177,8 +179,9 @@ def _show(
   chosen: Sequence[trials_lib.Trial],
   base: trials_lib.Base,
   settings: Settings,
+  minutes: float | None = None,
 ) -> int:
-  """Print the trials that would be run."""
+  """Print the trials that would be run, and their time if a run's is known."""
   numbers = {trial.id: number for number, trial in enumerate(trials)}
   rows = [
     {
@@ -209,7 +212,31 @@ def _show(
   )
   steps = sum(trial.steps for trial in chosen)
   print(f"\n{len(chosen)} trials, {steps:,} steps")
+  if minutes is not None:
+    left = sum(row["state"] != records.DONE for row in rows)
+    print(_time(len(rows), left, minutes, settings.max_parallel))
   return 0
+
+
+def _time(num_trials: int, num_left: int, minutes: float, at_once: int) -> str:
+  """Return the expected time of trials in words.
+
+  >>> _time(24, 24, 2.0, 1)
+  '24 trials of 2 minutes as the study expects: 48 minutes'
+  """
+  text = (
+    f"{num_trials} trials of {minutes:g} minutes as the study expects:"
+    f" {num_trials * minutes:g} minutes"
+  )
+  if num_left < num_trials:
+    text += f"; {num_left} are left to run: {num_left * minutes:g} minutes"
+  if at_once > 1:
+    rounds = math.ceil(num_left / at_once)
+    text += (
+      f"; at --max_parallel={at_once}, {rounds * minutes:g} minutes where a"
+      " trial is as fast on its share of the processors"
+    )
+  return text
 
 
 def _finish(

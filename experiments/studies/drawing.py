@@ -1,0 +1,281 @@
+"""Charts of a study as SVG: lines over x, or a row of dots for each arm.
+
+A line has the means over seeds with error bars of one sample standard
+deviation, and a dot for each seed. In a file, colours are those of page.css on
+white; on a page they are its variables.
+"""
+
+import io
+import math
+import statistics
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import axes, figure, ticker
+
+from experiments.studies import claims, outcomes, tables
+from runtime.pages import chart_style
+
+CHART = "results.svg"
+SPARKLINE = "sparkline.svg"
+_COLUMNS = 2
+# Colours of page.css in its light scheme, for files.
+_COLORS = dict(
+  zip(
+    (chart_style.INK, chart_style.FAINT, *chart_style.SERIES),
+    ("#1d1c1a", "#6c6860", "#28608f", "#b3562a", "#6a4c93", "#58761f"),
+    strict=True,
+  )
+) | {chart_style.STYLE["grid.color"]: "#e3e0d7"}
+# Distance of groups that share an abscissa, as a part of the axis.
+_DODGE = 0.012
+_DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+_MARKERS = ("o", "s", "D")
+# Most abscissas that are written as ticks.
+_MOST_TICKS = 6
+
+
+def chart(study: claims.Study, outcome: outcomes.Outcome) -> str:
+  """Return the chart as a file's text, the same for the same outcome."""
+  return _file(_canvas(study, outcome))
+
+
+def page_chart(
+  study: claims.Study, outcome: outcomes.Outcome, salt: str
+) -> str:
+  """Return the chart for a page; `salt` differs between its charts."""
+  return chart_style.svg(_canvas(study, outcome), salt)
+
+
+def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
+  """Return a small chart of the first figure, without text, as a file's."""
+  with mpl.rc_context(chart_style.STYLE):
+    canvas = figure.Figure(figsize=(1.7, 0.5))
+    plot = canvas.add_axes((0.03, 0.08, 0.94, 0.84))
+    if isinstance(study.chart, claims.Lines):
+      _draw_lines(plot, study, study.chart, outcome, study.figures[0])
+    else:
+      _draw_columns(plot, study, outcome, study.figures[0])
+    plot.set_axis_off()
+  return _file(canvas)
+
+
+def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
+  num = len(study.figures)
+  columns = min(num, _COLUMNS)
+  rows = math.ceil(num / columns)
+  is_lines = isinstance(study.chart, claims.Lines)
+  height = 3.0 if is_lines else 0.9 + 0.34 * len(study.arms)
+  with mpl.rc_context(chart_style.STYLE):
+    canvas = figure.Figure(
+      figsize=(max(chart_style.WIDTH, 4.6 * columns), height * rows + 0.4),
+      layout="constrained",
+    )
+    plots = canvas.subplots(rows, columns, squeeze=False, sharey=not is_lines)
+    for number, plot in enumerate(plots.flat):
+      if number >= num:
+        plot.set_visible(False)
+        continue
+      shown = study.figures[number]
+      if isinstance(study.chart, claims.Lines):
+        _draw_lines(plot, study, study.chart, outcome, shown)
+        _finish_lines(plot, study, study.chart)
+      else:
+        _draw_rows(plot, study, outcome, shown)
+      plot.set_title(
+        tables.titled(shown), loc="left", size=11, color=chart_style.INK
+      )
+    handles, labels = plots.flat[0].get_legend_handles_labels()
+    if handles:
+      canvas.legend(
+        handles,
+        labels,
+        loc="outside lower left",
+        ncols=_legend_columns(labels, columns),
+        handlelength=2.6,
+      )
+  return canvas
+
+
+def _draw_lines(
+  plot: axes.Axes,
+  study: claims.Study,
+  style: claims.Lines,
+  outcome: outcomes.Outcome,
+  shown: claims.Figure,
+) -> None:
+  points = [arm.x for arm in study.arms if arm.x is not None]
+  groups = list(dict.fromkeys(arm.group for arm in study.arms if arm.group))
+  if style.is_log:
+    plot.set_xscale("log")
+  for number, group in enumerate(groups):
+    arms = [arm for arm in study.arms if arm.group == group]
+    arms.sort(key=lambda arm: arm.x or 0.0)
+    values_AS = [_values(outcome, arm, shown) for arm in arms]
+    shift = (number - (len(groups) - 1) / 2) * _DODGE
+    x_A = _shifted([arm.x or 0.0 for arm in arms], points, shift, style.is_log)
+    color = chart_style.SERIES[number % len(chart_style.SERIES)]
+    again = number // len(chart_style.SERIES)
+    plot.errorbar(
+      x_A,
+      [statistics.fmean(values) for values in values_AS],
+      yerr=[statistics.stdev(values) for values in values_AS],
+      color=color,
+      linestyle=_DASHES[again % len(_DASHES)],
+      marker=_MARKERS[again % len(_MARKERS)],
+      markersize=4.5,
+      capsize=3,
+      elinewidth=1.1,
+      label=group,
+    )
+    for x, values in zip(x_A, values_AS, strict=True):
+      _draw_seeds(plot, [x] * len(values), values, color)
+  levels = [arm for arm in study.arms if arm.x is None]
+  for number, arm in enumerate(levels, len(groups)):
+    values = _values(outcome, arm, shown)
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    color = chart_style.SERIES[number % len(chart_style.SERIES)]
+    plot.axhspan(mean - std, mean + std, color=color, alpha=0.12, linewidth=0)
+    dashes = _DASHES[1 + number // len(chart_style.SERIES) % 2]
+    plot.axhline(mean, color=color, linestyle=dashes, label=arm.name)
+  if shown.chance is not None:
+    plot.axhline(
+      shown.chance,
+      color=chart_style.FAINT,
+      linestyle=(0, (1, 2)),
+      linewidth=1.2,
+      label="chance",
+    )
+
+
+def _finish_lines(
+  plot: axes.Axes, study: claims.Study, style: claims.Lines
+) -> None:
+  plot.set_xlabel(style.label)
+  plot.xaxis.set_major_formatter(ticker.FuncFormatter(_tick))
+  ticks = sorted({arm.x for arm in study.arms if arm.x is not None})
+  if len(ticks) <= _MOST_TICKS and _is_apart(ticks, style.is_log):
+    plot.set_xticks(ticks)
+    plot.xaxis.set_minor_locator(ticker.NullLocator())
+  plot.xaxis.set_minor_formatter(ticker.NullFormatter())
+  plot.yaxis.set_major_locator(ticker.MaxNLocator(6))
+
+
+def _draw_rows(
+  plot: axes.Axes,
+  study: claims.Study,
+  outcome: outcomes.Outcome,
+  shown: claims.Figure,
+) -> None:
+  """Draw a row for each arm, the first one at the top."""
+  names = [arm.name for arm in study.arms]
+  for row, arm in enumerate(study.arms):
+    values = _values(outcome, arm, shown)
+    color = chart_style.SERIES[0]
+    plot.errorbar(
+      [statistics.fmean(values)],
+      [row],
+      xerr=[statistics.stdev(values)],
+      color=color,
+      marker="|",
+      markersize=13,
+      markeredgewidth=2.2,
+      elinewidth=1.1,
+      capsize=3,
+    )
+    _draw_seeds(plot, values, [row] * len(values), color)
+  if shown.chance is not None:
+    plot.axvline(
+      shown.chance,
+      color=chart_style.FAINT,
+      linestyle=(0, (1, 2)),
+      linewidth=1.2,
+      label="chance",
+    )
+  plot.set_yticks(range(len(names)), names)
+  plot.set_ylim(len(names) - 0.5, -0.5)
+  plot.grid(visible=False, axis="y")
+  plot.grid(visible=True, axis="x")
+  plot.xaxis.set_major_locator(ticker.MaxNLocator(5))
+
+
+def _draw_columns(
+  plot: axes.Axes,
+  study: claims.Study,
+  outcome: outcomes.Outcome,
+  shown: claims.Figure,
+) -> None:
+  """Draw the seeds of each arm and their mean, for a sparkline."""
+  color = chart_style.SERIES[0]
+  for column, arm in enumerate(study.arms):
+    values = _values(outcome, arm, shown)
+    mean = statistics.fmean(values)
+    plot.plot([column - 0.3, column + 0.3], [mean, mean], color=color)
+    _draw_seeds(plot, [column] * len(values), values, color)
+  plot.set_xlim(-0.6, len(study.arms) - 0.4)
+
+
+def _draw_seeds(
+  plot: axes.Axes, x: Sequence[float], y: Sequence[float], color: str
+) -> None:
+  plot.plot(
+    x,
+    y,
+    color=color,
+    linestyle="",
+    marker="o",
+    markersize=4,
+    alpha=0.45,
+    markeredgewidth=0,
+  )
+
+
+def _values(
+  outcome: outcomes.Outcome, arm: claims.Arm, shown: claims.Figure
+) -> list[float]:
+  return list(outcomes.values(outcome, arm, shown).values())
+
+
+def _shifted(
+  x: Sequence[float], points: Sequence[float], shift: float, is_log: bool
+) -> list[float]:
+  """Return abscissas moved by a part of the axis that `points` span."""
+  x_A, points_N = np.array(x, float), np.array(points, float)
+  if is_log:
+    x_A, points_N = np.log(x_A), np.log(points_N)
+  x_A = x_A + shift * (float(np.ptp(points_N)) or 1.0)
+  return list(np.exp(x_A) if is_log else x_A)
+
+
+def _is_apart(ticks: Sequence[float], is_log: bool) -> bool:
+  """Return whether the labels of ticks have room beside each other."""
+  places = np.log(ticks) if is_log else np.array(ticks, float)
+  if len(places) < 2:
+    return True
+  return bool(np.diff(places).min() >= 0.1 * np.ptp(places))
+
+
+def _tick(value: float, _: int) -> str:
+  if value >= 1000 and float(value).is_integer():
+    return f"{value:,.0f}"
+  return f"{value:g}"
+
+
+def _legend_columns(labels: Sequence[str], columns: int) -> int:
+  """Return the legend's columns, so that it is not wider than the panels."""
+  longest = max(len(label) for label in labels)
+  fitting = (62 if columns == 1 else 88) // (longest + 7)
+  return max(1, min(len(labels), fitting))
+
+
+def _file(canvas: figure.Figure) -> str:
+  buffer = io.StringIO()
+  # Reproducible bytes, and text as text instead of paths.
+  with mpl.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none"}):
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    canvas.savefig(buffer, format="svg", facecolor="white", metadata=nothing)
+  text = buffer.getvalue()
+  for name, color in _COLORS.items():
+    text = text.replace(name, color)
+  return text

@@ -1,0 +1,70 @@
+"""Charts of studies: all of a study's numbers and names are in the SVG."""
+
+import re
+
+import pytest
+
+from experiments.studies import claims, drawing, outcomes
+from tests.experiments.studies import synthetic
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+  root = tmp_path_factory.mktemp("sweep")
+  synthetic.write_sweep(root)
+  return outcomes.from_sweep(synthetic.make(), root)
+
+
+def _texts(svg):
+  return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_lines_have_groups_abscissas_and_chance(outcome):
+  svg = drawing.chart(synthetic.make(), outcome)
+  texts = _texts(svg)
+  for text in ("loss a", "loss b", "chance", "pairs in a batch", "16", "64"):
+    assert text in texts, text
+  assert "rank (less is better)" in texts
+  assert "R@1" in texts
+  # Colours of a file are those of page.css, and none is left to a page.
+  assert "#28608f" in svg
+  assert "#040404" not in svg
+
+
+def test_an_arm_without_x_is_a_level(outcome):
+  made = synthetic.make()
+  last = claims.Arm("no batches", made.arms[-1].changes)
+  study = synthetic.make(arms=(*made.arms[:-1], last), comparisons=())
+  rows = [
+    {**row, "arm": "no batches"} if row["arm"] == "b, 64" else row
+    for row in outcome["trials"]
+  ]
+  svg = drawing.chart(study, {**outcome, "trials": rows})
+  assert "no batches" in _texts(svg)
+
+
+def test_dots_have_a_row_for_each_arm(outcome):
+  study = synthetic.make(chart=claims.Dots())
+  texts = _texts(drawing.chart(study, outcome))
+  # Once: panels of a row share their names.
+  assert [texts.count(arm.name) for arm in study.arms] == [1, 1, 1, 1]
+
+
+def test_a_chart_of_a_page_has_the_colours_of_the_page(outcome):
+  svg = drawing.page_chart(synthetic.make(), outcome, "a")
+  assert "var(--series-1)" in svg
+  assert "#28608f" not in svg
+  assert svg == drawing.page_chart(synthetic.make(), outcome, "a")
+  ids = re.findall(r'clip-path="url\(#(\w+)\)"', svg)
+  other = drawing.page_chart(synthetic.make(), outcome, "b")
+  assert ids
+  assert not set(ids) & set(re.findall(r'id="(\w+)"', other))
+
+
+@pytest.mark.parametrize(
+  "chart", [claims.Lines("pairs"), claims.Dots()], ids=["lines", "dots"]
+)
+def test_a_sparkline_is_small_and_without_text(outcome, chart):
+  svg = drawing.sparkline(synthetic.make(chart=chart), outcome)
+  assert not _texts(svg)
+  assert len(svg) < 16_000
