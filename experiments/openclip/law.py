@@ -7,9 +7,9 @@ between <!-- law --> and <!-- /law -->.
 
 The law is error = a * compute^-b, with error 1 - R@10, fitted by least squares
 of the logarithms on the arms that no arm of less or equal compute beats (the
-Pareto frontier). It is fitted once for each seed, so that the spread over seeds is that of the whole procedure, and its prediction
-for the arm that it has not seen is compared with that arm's run of the same
-seed.
+Pareto frontier). It is fitted once for each seed, so that the spread over seeds
+is that of the whole procedure, and its prediction for the arm that it has not
+seen is compared with that arm's run of the same seed.
 """
 
 import dataclasses

@@ -26,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 def changes(
   loss: str, batch_size: int, rate: float = _RATE
-) -> dict[str, float]:
+) -> dict[str, str | float]:
   """Return the fields of a trial: loss, batch size and what follows from it."""
   config = get_config()
   emoji_run.set_examples(config, NUM_EXAMPLES, batch_size)

@@ -89,8 +89,12 @@ def spread(values: Sequence[float]) -> dict[str, float | int | None]:
 
   >>> spread([1.0, 3.0])
   {'mean': 2.0, 'std': 1.4142135623730951, 'n': 2}
+  >>> spread([0.7 / 1423] * 3)["std"]
+  0.0
   """
   std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+  if std is not None and len(set(values)) == 1:
+    std = 0.0  # not the rounding of the mean
   return {"mean": float(np.mean(values)), "std": std, "n": len(values)}
 
 
