@@ -360,6 +360,13 @@ def lower_step(
   program: StepProgram, mesh: jax.sharding.Mesh
 ) -> jax.stages.Lowered:
   """Return the step as the compiler gets it."""
+  return trace_step(program, mesh).lower()
+
+
+def trace_step(
+  program: StepProgram, mesh: jax.sharding.Mesh
+) -> jax.stages.Traced:
+  """Return the traced step; `mesh` may be abstract, if it is in use."""
   shardings = jax.tree.map(lambda x: x.sharding, program.state)
   numbers = abstract_on_all(jax.eval_shape(program.numbers), mesh)
   jitted = jax.jit(
@@ -368,7 +375,7 @@ def lower_step(
     out_shardings=(shardings, mesh_lib.replicated(mesh)),
   )
   teacher = () if program.teacher is None else (program.teacher,)
-  return jitted.lower(program.state, program.batch, numbers, *teacher)
+  return jitted.trace(program.state, program.batch, numbers, *teacher)
 
 
 def abstract_on_all(arrays: Any, mesh: jax.sharding.Mesh) -> Any:

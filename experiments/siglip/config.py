@@ -30,8 +30,7 @@ def changes(
   """Return the fields of a trial: loss, batch size and what follows from it."""
   config = get_config()
   emoji_run.set_examples(config, NUM_EXAMPLES, batch_size)
-  softmax = {"model.scale_init": 1 / 0.07, "model.bias_init": 0.0}
-  return {
+  made: dict[str, str | float] = {
     "loss.name": loss,
     "batch_size": batch_size,
     "total_steps": config.total_steps,
@@ -39,5 +38,7 @@ def changes(
     "optimizer.learning_rate": rate * (batch_size / 256) ** 0.5,
     "checkpoint.every_steps": config.total_steps,
     "log_every_steps": config.log_every_steps,
-    **(softmax if loss == "softmax" else {}),
   }
+  if loss == "softmax":
+    made |= {"model.scale_init": 1 / 0.07, "model.bias_init": 0.0}
+  return made
