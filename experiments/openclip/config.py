@@ -1,0 +1,60 @@
+"""Scaling law in miniature: model size and pairs seen (README.md).
+
+Data, towers: experiments/parts/emoji_run.py; widths of both towers and the
+number of pairs change together with nothing else but the schedule's length.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from experiments.parts import emoji_run
+
+BATCH_SIZE = 256
+# Width of both towers -> heads.
+WIDTHS = {32: 2, 64: 4, 128: 4}
+NUM_EXAMPLES = (16_384, 32_768, 65_536)
+# The run that the law does not see.
+HELD_OUT = (128, 131_072)
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Return the widest towers with the most pairs that the law is fitted on."""
+  config = emoji_run.get_config()
+  emoji_run.set_examples(config, NUM_EXAMPLES[-1], BATCH_SIZE)
+  config.loss.name = "softmax"
+  config.model.scale_init = 1 / 0.07
+  config.model.bias_init = 0.0
+  config.optimizer.learning_rate = 2e-3
+  return config
+
+
+def changes(width: int, num_examples: int) -> Mapping[str, Any]:
+  """Return the fields of a trial."""
+  config = emoji_run.get_config()
+  emoji_run.set_examples(config, num_examples, BATCH_SIZE)
+  sizes = {"width": width, "num_heads": WIDTHS[width], "mlp_width": 4 * width}
+  return {
+    **{
+      f"model.{tower}.{field}": value
+      for tower in ("image", "text")
+      for field, value in sizes.items()
+    },
+    "model.embed_dim": width,
+    "total_steps": config.total_steps,
+    "optimizer.warmup_steps": config.optimizer.warmup_steps,
+    "checkpoint.every_steps": config.total_steps,
+    "log_every_steps": config.log_every_steps,
+  }
+
+
+def compute(width: int, num_examples: int) -> float:
+  """Return the GFLOPs of a run's matrix products, forward and backward.
+
+  A layer of width D has 12 D^2 weights, and each weight costs 6 FLOPs a token:
+  16 patches in 3 layers, 16 tokens of text in 1.
+  """
+  weights = 12 * width**2
+  tokens = 16 * 3 + 16 * 1
+  return 6 * weights * tokens * num_examples / 1e9
