@@ -18,7 +18,7 @@ def block(study: claims.Study, outcome: outcomes.Outcome, svg: str) -> str:
     outcome: its trials.
     svg: name of the chart's file beside README.
   """
-  labels = ", ".join(figure.label for figure in figure_columns(study))
+  labels = "; ".join(figure.label for figure in figure_columns(study))
   parts = [f"![{labels} of each arm]({svg})", _arms(study, outcome)]
   parts.append(
     "Means ± sample standard deviations over the seeds 0 to"
@@ -41,9 +41,10 @@ def summary(study: claims.Study, outcome: outcomes.Outcome) -> str:
   if not tests:
     return _best(study, outcome, figure)
   first = tests[0]
-  low, high = (signed(x) for x in first.interval)
+  low, high = (signed(first.figure, x) for x in first.interval)
   text = (
-    f"{first.comparison.b} - {first.comparison.a}: {signed(first.difference)}"
+    f"{first.comparison.b} - {first.comparison.a}:"
+    f" {signed(first.figure, first.difference)}"
     f" {first.figure.label} ({low} to {high}; p"
     f" {_equals(first.holm)} after Holm's correction)"
   )
@@ -58,13 +59,34 @@ def summary(study: claims.Study, outcome: outcomes.Outcome) -> str:
   return text
 
 
-def signed(value: float) -> str:
-  """Return a difference with its sign.
+def shown(figure: claims.Figure, value: float, like: float) -> str:
+  """Return a number for a table, with the digits that its figure asks for.
 
-  >>> signed(0.0312), signed(-12.0)
-  ('+0.031', '-12')
+  Args:
+    figure: figure of the number; one whose chance is below 0.001 has four
+      decimals, others three.
+    value: the number, as a standard deviation.
+    like: number whose size decides: with 10 or more, and with less than 0.001
+      where no chance is known, digits are significant ones.
+
+  >>> shown(claims.Figure("R@1", "R@1", chance=1 / 1138), 0.04, 0.04)
+  '0.0400'
   """
-  return f"{'-' if value < 0 else '+'}{figures_lib.number(abs(value))}"
+  size = abs(like)
+  if size >= 10 or (0 < size < 0.001 and figure.chance is None):
+    return f"{value:.4g}"
+  is_small = figure.chance is not None and 0 < figure.chance < 0.001
+  return f"{value:.{4 if is_small else 3}f}"
+
+
+def signed(figure: claims.Figure, value: float) -> str:
+  """Return a difference of a figure with its sign.
+
+  >>> signed(claims.Figure("R@1", "R@1"), 0.0312)
+  '+0.031'
+  """
+  sign = "-" if value < 0 else "+"
+  return f"{sign}{shown(figure, abs(value), value)}"
 
 
 def titled(figure: claims.Figure) -> str:
@@ -92,7 +114,7 @@ def arm_rows(study: claims.Study, outcome: outcomes.Outcome) -> list[list[str]]:
       ]
     )
   if any(figure.chance is not None for figure in figures):
-    chances = [figures_lib.number(figure.chance) for figure in figures]
+    chances = [_chance(figure) for figure in figures]
     rows.append(["chance", *chances, ""])
   return rows
 
@@ -104,7 +126,7 @@ def further_rows(
   return [
     [
       titled(figure),
-      figures_lib.number(figure.chance),
+      _chance(figure),
       *(_spread(outcome, arm, figure) for arm in study.arms),
     ]
     for figure in study.figures[_MOST_COLUMNS:]
@@ -123,12 +145,12 @@ def _arms(study: claims.Study, outcome: outcomes.Outcome) -> str:
 def _tests(study: claims.Study, outcome: outcomes.Outcome) -> str:
   rows = []
   for test in significance.tests(study, outcome):
-    low, high = (signed(x) for x in test.interval)
+    low, high = (signed(test.figure, x) for x in test.interval)
     rows.append(
       [
         f"{test.comparison.b} - {test.comparison.a}",
         test.figure.label,
-        signed(test.difference),
+        signed(test.figure, test.difference),
         f"{low} to {high}",
         figures_lib.p_value(test.p) or "none",
         figures_lib.p_value(test.holm) or "none",
@@ -198,8 +220,14 @@ def _spread(
   outcome: outcomes.Outcome, arm: claims.Arm, figure: claims.Figure
 ) -> str:
   values = list(outcomes.values(outcome, arm, figure).values())
-  text = figures_lib.shown(figures_lib.spread(values))
-  return text.removesuffix(f" ({len(values)})")
+  mean, std = statistics.fmean(values), statistics.stdev(values)
+  return f"{shown(figure, mean, mean)} ± {shown(figure, std, mean)}"
+
+
+def _chance(figure: claims.Figure) -> str:
+  if figure.chance is None:
+    return ""
+  return shown(figure, figure.chance, figure.chance)
 
 
 def _equals(p: float | None) -> str:

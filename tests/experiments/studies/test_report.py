@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.studies import report, significance
+from experiments.studies import claims, report, significance, tables
 from runtime import failures
 from tests.experiments.studies import synthetic
 
@@ -169,3 +169,20 @@ def test_holm():
   # A test without p counts in the number.
   assert significance.holm([None, 0.01]) == [None, 0.02]
   assert significance.holm([0.6, 0.7]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+  ("chance", "value", "like", "text"),
+  [
+    (0.01, 0.0412, 0.0412, "0.041"),
+    (0.0009, 0.0412, 0.0412, "0.0412"),
+    # A deviation has the digits of its mean, where rounding left a little too.
+    (0.0009, 1.3e-19, 0.0009, "0.0000"),
+    (None, 0.00012, 0.00012, "0.00012"),
+    (None, 1.5, 123.456, "1.5"),
+    (None, 123.456, 123.456, "123.5"),
+  ],
+)
+def test_digits_of_a_figure(chance, value, like, text):
+  figure = claims.Figure("f", "f", chance=chance)
+  assert tables.shown(figure, value, like) == text

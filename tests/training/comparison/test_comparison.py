@@ -126,6 +126,10 @@ def test_paired_seeds():
   )
   same = paired_seeds.compare({"0": 1.0, "1": 2.0}, {"1": 3.0, "0": 2.0})
   assert same == {"n": 2, "difference": 1.0, "interval": [1.0, 1.0], "p": None}
+  # Equal but for rounding: 0.3 - 0.1 is not 0.4 - 0.2.
+  rounded = paired_seeds.compare({"0": 0.1, "1": 0.2}, {"0": 0.3, "1": 0.4})
+  assert rounded is not None
+  assert rounded["p"] is None
 
 
 def test_files(root, tmp_path, capsys):
