@@ -12,9 +12,10 @@ programs, its slice, the counting code or the compiler are others now. One that
 takes more than --minutes is left out. Then the tables are written into
 experiments/*/README.md, as --tables does alone.
 
---check compiles the smallest recipes again and compares their figures, compares the digests of config and programs of all others, and the
-tables; it ends with 1, and the command that remakes them, if any differ. A
-compiler of another version compiles other programs: then nothing is compiled.
+--check compiles the smallest recipes again and compares their figures, and
+compares the digests of config and programs of all others, and the tables. It
+ends with 1, and the command that remakes them, if any differ. A compiler of
+another version compiles other programs: then nothing is compiled.
 """
 
 import json
