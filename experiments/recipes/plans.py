@@ -83,13 +83,6 @@ def figures(
   }
 
 
-def compile_seconds(record: Mapping[str, Any]) -> float:
-  """Return the seconds that the compiler took for a plan."""
-  plan = record["plan"]
-  parts = plan["phases"].values() if "phases" in plan else [plan]
-  return sum(x["compile_s"] for x in parts)
-
-
 def _total(values: list[float], steps: list[int]) -> float:
   return sum(x * n for x, n in zip(values, steps, strict=True))
 
