@@ -9,7 +9,7 @@ Data: experiments/parts/emoji_styles.py. Weights: cache/lit, by the commands of
   locked, and in rates.
 Command:
   python main.py --config=experiments/lit/config.py --workdir=runs/locked
-Hardware: 2 CPU cores.
+Hardware: one CPU core a run.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from experiments.parts import emoji_run
 
 IMAGE_WEIGHTS = "cache/lit/lite0.safetensors"
 # Pairs that a run sees, and pairs of a batch.
-NUM_EXAMPLES, BATCH_SIZE = 7680, 128
+NUM_EXAMPLES, BATCH_SIZE = 12_800, 128
 # Candidates of each set.
 NUM_TEST, NUM_STYLE = emoji_run.NUM_TEST, emoji_run.NUM_STYLE
 NUM_UNSEEN = 165
