@@ -192,16 +192,13 @@ def test_a_tracker_that_hangs_stops_nothing(tmp_path, capfd, monkeypatch, way):
   writer, trackers = _open(tmp_path, way)
   (sender,) = trackers._senders
   started = time.monotonic()
-  longest = 0.0
   for step in range(1, 4001):  # more than queue and pipe take
-    before = time.monotonic()
     writer.write(step, {"train/loss": 1.0, "x" * 50: 1.0})
-    longest = max(longest, time.monotonic() - before)
   trackers.close(is_finished=True)
   seconds = time.monotonic() - started
   writer.close()
-  assert longest < 0.5
-  assert seconds < 20
+  # A write or an end that waits for the tracker waits for its 1,000 seconds.
+  assert seconds < 60
   assert len(runs.rows(tmp_path)) == 4000
   assert sender._process.returncode == -9
   warnings = [
