@@ -56,16 +56,12 @@ def changes(
     num_examples: pairs of the whole run.
     has_whole: whether the last phase sees whole pictures, or goes on as before.
   """
-  config = emoji_run.get_config()
-  emoji_run.set_examples(config, num_examples, BATCH_SIZE)
+  length = emoji_run.length_changes(num_examples, BATCH_SIZE)
   made = {
     "data.image_size": image_size,
     "model.image.patch_dropout": patch_dropout,
-    "total_steps": config.total_steps,
-    "optimizer.warmup_steps": config.optimizer.warmup_steps,
-    "checkpoint.every_steps": config.total_steps,
-    "log_every_steps": config.log_every_steps,
-    "phases.cheap.until": round((1 - _LAST) * config.total_steps),
+    **length,
+    "phases.cheap.until": round((1 - _LAST) * length["total_steps"]),
   }
   if not has_whole:
     made["phases.whole.changes.model.image.patch_dropout"] = patch_dropout

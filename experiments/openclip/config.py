@@ -32,8 +32,6 @@ def get_config() -> ml_collections.ConfigDict:
 
 def changes(width: int, num_examples: int) -> Mapping[str, Any]:
   """Return the fields of a trial."""
-  config = emoji_run.get_config()
-  emoji_run.set_examples(config, num_examples, BATCH_SIZE)
   sizes = {"width": width, "num_heads": WIDTHS[width], "mlp_width": 4 * width}
   return {
     **{
@@ -42,10 +40,7 @@ def changes(width: int, num_examples: int) -> Mapping[str, Any]:
       for field, value in sizes.items()
     },
     "model.embed_dim": width,
-    "total_steps": config.total_steps,
-    "optimizer.warmup_steps": config.optimizer.warmup_steps,
-    "checkpoint.every_steps": config.total_steps,
-    "log_every_steps": config.log_every_steps,
+    **emoji_run.length_changes(num_examples, BATCH_SIZE),
   }
 
 

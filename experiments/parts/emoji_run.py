@@ -7,6 +7,8 @@ Sets: `test`, 1,138 emoji whose name was trained as other artists draw it, and
   and is evaluated in no study.
 """
 
+from collections.abc import Mapping
+
 import ml_collections
 
 from configs import base
@@ -55,6 +57,18 @@ def set_examples(
   config.optimizer.warmup_steps = max(config.total_steps // 10, 1)
   config.checkpoint.every_steps = config.total_steps
   config.log_every_steps = max(config.total_steps // 60, 1)
+
+
+def length_changes(num_examples: int, batch_size: int) -> Mapping[str, int]:
+  """Return the fields of `set_examples` for a trial, but for the batch size."""
+  config = get_config()
+  set_examples(config, num_examples, batch_size)
+  return {
+    "total_steps": config.total_steps,
+    "optimizer.warmup_steps": config.optimizer.warmup_steps,
+    "checkpoint.every_steps": config.checkpoint.every_steps,
+    "log_every_steps": config.log_every_steps,
+  }
 
 
 def records(split: str) -> ml_collections.ConfigDict:

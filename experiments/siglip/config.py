@@ -28,16 +28,11 @@ def changes(
   loss: str, batch_size: int, rate: float = _RATE
 ) -> dict[str, str | float]:
   """Return the fields of a trial: loss, batch size and what follows from it."""
-  config = get_config()
-  emoji_run.set_examples(config, NUM_EXAMPLES, batch_size)
   made: dict[str, str | float] = {
     "loss.name": loss,
     "batch_size": batch_size,
-    "total_steps": config.total_steps,
-    "optimizer.warmup_steps": config.optimizer.warmup_steps,
     "optimizer.learning_rate": rate * (batch_size / 256) ** 0.5,
-    "checkpoint.every_steps": config.total_steps,
-    "log_every_steps": config.log_every_steps,
+    **emoji_run.length_changes(NUM_EXAMPLES, batch_size),
   }
   if loss == "softmax":
     made |= {"model.scale_init": 1 / 0.07, "model.bias_init": 0.0}
