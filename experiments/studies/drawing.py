@@ -37,6 +37,12 @@ _DODGE, _ASIDE = 0.024, 0.009
 # Distance of seeds from the row of their arm.
 _BELOW = 0.26
 _CHANCE = "chance"
+_CHANCE_LINE = {
+  "color": chart_style.FAINT,
+  "linestyle": (0, (1, 2)),
+  "linewidth": 1.2,
+  "label": _CHANCE,
+}
 _DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)))
 _MARKERS = ("o", "s", "D")
 # Most abscissas that are written as ticks.
@@ -161,13 +167,7 @@ def _draw_lines(
     dashes = _DASHES[1 + number // len(chart_style.SERIES) % 2]
     plot.axhline(mean, color=color, linestyle=dashes, label=arm.name)
   if shown.chance is not None:
-    plot.axhline(
-      shown.chance,
-      color=chart_style.FAINT,
-      linestyle=(0, (1, 2)),
-      linewidth=1.2,
-      label=_CHANCE,
-    )
+    plot.axhline(shown.chance, **_CHANCE_LINE)
 
 
 def _finish_lines(
@@ -207,13 +207,7 @@ def _draw_rows(
     )
     _draw_seeds(plot, values, [row + _BELOW] * len(values), color)
   if shown.chance is not None:
-    plot.axvline(
-      shown.chance,
-      color=chart_style.FAINT,
-      linestyle=(0, (1, 2)),
-      linewidth=1.2,
-      label=_CHANCE,
-    )
+    plot.axvline(shown.chance, **_CHANCE_LINE)
   plot.set_yticks(range(len(names)), names)
   plot.set_ylim(len(names) - 0.5, -0.5)
   plot.grid(visible=False, axis="y")
