@@ -222,22 +222,10 @@ def _alike(pngs: Sequence[bytes], captions: Sequence[str]) -> set[int]:
 
 def _icons(packages: pathlib.Path, artist: str) -> dict[str, icon_sets.Icon]:
   drawn = json.loads((_package(packages, artist) / "icons.json").read_bytes())
-  made = {}
-  for key, name in _characters(packages, artist).items():
-    if icon := drawn["icons"].get(name):
-      made[key] = icon_sets.Icon(
-        artist,
-        name,
-        icon["body"],
-        *(
-          float(icon.get(field, drawn.get(field, usual)))
-          for field, usual in (
-            *(("left", 0), ("top", 0)),
-            *(("width", 16), ("height", 16)),
-          )
-        ),
-      )
-  return made
+  return {
+    key: icon_sets.icon_of(artist, drawn, name)
+    for key, name in _characters(packages, artist).items()
+  }
 
 
 def _characters(packages: pathlib.Path, artist: str) -> dict[str, str]:

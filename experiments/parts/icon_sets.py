@@ -13,6 +13,7 @@ import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import resvg_py
 from PIL import Image
@@ -98,21 +99,33 @@ class Package:
     """Yield the icons of a set, by name."""
     path = self.folder / "json" / f"{prefix}.json"
     drawn = json.loads(path.read_bytes())
-
-    def number(icon: Mapping[str, object], field: str, default: int) -> float:
-      return float(icon.get(field, drawn.get(field, default)))  # pyrefly: ignore
-
     for name, icon in sorted(drawn["icons"].items()):
       if not icon.get("hidden"):
-        yield Icon(
-          prefix,
-          name,
-          icon["body"],
-          left=number(icon, "left", 0),
-          top=number(icon, "top", 0),
-          width=number(icon, "width", _SIZE),
-          height=number(icon, "height", _SIZE),
-        )
+        yield icon_of(prefix, drawn, name)
+
+
+def icon_of(prefix: str, drawn: Mapping[str, Any], name: str) -> Icon:
+  """Return an icon of a set, as Iconify's JSON file of the set has it.
+
+  Args:
+    prefix: name of the set.
+    drawn: contents of the file; sizes of the set hold for icons without.
+    name: key of "icons".
+  """
+  icon = drawn["icons"][name]
+
+  def number(field: str, default: int) -> float:
+    return float(icon.get(field, drawn.get(field, default)))
+
+  return Icon(
+    prefix,
+    name,
+    icon["body"],
+    left=number("left", 0),
+    top=number("top", 0),
+    width=number("width", _SIZE),
+    height=number("height", _SIZE),
+  )
 
 
 def open_package(folder: pathlib.Path) -> Package:
