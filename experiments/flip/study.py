@@ -44,7 +44,7 @@ STUDY = claims.Study(
   ),
   figures=tuple(
     claims.Figure(
-      f"{split}, {label}", f"{split}/{direction}/R@1", chance=1 / number
+      f"{split}, {label}", f"{split}/{direction}/R@10", chance=10 / number
     )
     for split, number in (
       ("test", emoji_run.NUM_TEST),
