@@ -24,7 +24,7 @@ A study file has a `STUDY` beside its get_study():
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.sweeps import study
@@ -78,18 +78,26 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """Difference b - a of two arms, paired by seed.
+  """Difference b - a of two arms, or of two figures, paired by seed.
+
+  With `base`, the difference is one of figures: b's figure less a's figure
+  `base`. The arms may then be the same one:
+
+    Comparison("large", "large", ("ensemble",), base="one prompt")
 
   Attributes:
     a: name of the arm that is subtracted.
     b: name of the other arm.
     figures: labels of the figures that are compared; () for the first one of
       the study alone.
+    base: label of the figure of a that is subtracted from each of `figures`;
+      "" for the same figure.
   """
 
   a: str
   b: str
   figures: tuple[str, ...] = ()
+  base: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,6 +190,11 @@ class Study:
       return self.figures[:1]
     return tuple(x for x in self.figures if x.label in comparison.figures)
 
+  def subtracted(self, comparison: Comparison, figure: Figure) -> Figure:
+    """Return the figure of arm a that is subtracted from b's `figure`."""
+    base = comparison.base or figure.label
+    return next(x for x in self.figures if x.label == base)
+
   def runs(self) -> list[tuple[Arm, int, study.Changes]]:
     """Return arm, seed and changes of each trial, in the order of trials()."""
     return [
@@ -253,7 +266,9 @@ class Study:
           raise ValueError(
             f"comparisons must name arms ({', '.join(names)}); got {name!r}"
           )
-      pair = frozenset((comparison.a, comparison.b))
+      pair: Any = frozenset((comparison.a, comparison.b))
+      if comparison.base:
+        pair = dataclasses.astuple(comparison)
       if len(pair) < 2 or pair in pairs:
         raise ValueError(
           "comparisons must be of two arms, each pair once; got"
@@ -271,6 +286,21 @@ class Study:
             "figures of a comparison must be labels of figures"
             f" ({', '.join(labels)}); got {label!r}"
           )
+      if comparison.base:
+        self._check_base(comparison, labels)
+
+  def _check_base(self, comparison: Comparison, labels: Sequence[str]) -> None:
+    if comparison.base not in labels:
+      raise ValueError(
+        f"base of a comparison must be a label of figures ({', '.join(labels)})"
+        f"; got {comparison.base!r}"
+      )
+    compared = [figure.label for figure in self.compared(comparison)]
+    if comparison.base in compared:
+      raise ValueError(
+        "base of a comparison must be none of its figures"
+        f" ({', '.join(compared)}); got {comparison.base!r}"
+      )
 
 
 def _check_number(field: str, value: Any, kind: Any, least: float) -> None:

@@ -53,6 +53,16 @@ def test_a_comparison_is_of_the_first_figure_unless_it_names_others():
   assert made.num_tests == 3
 
 
+def test_a_comparison_with_a_base_is_of_two_figures_of_one_arm():
+  one = claims.Comparison("a", "a", ("R@5",), base="R@1")
+  made = _study(comparisons=(one, claims.Comparison("a", "b")))
+  assert [x.label for x in made.compared(one)] == ["R@5"]
+  assert made.subtracted(one, made.figures[1]).label == "R@1"
+  other = made.comparisons[1]
+  assert made.subtracted(other, made.figures[1]).label == "R@5"
+  assert made.num_tests == 2
+
+
 def test_a_study_file_with_a_claim_is_read_by_a_sweep(tmp_path):
   path = tmp_path / "study.py"
   path.write_text(
@@ -129,6 +139,18 @@ _A, _B = _study().arms
     (
       {"comparisons": (claims.Comparison("a", "b", "R@1"),)},
       "a tuple of labels; got 'R@1'",
+    ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", base="R@2"),)},
+      r"base of a comparison must be a label of figures \(R@1, R@5\)",
+    ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", base="R@1"),)},
+      r"must be none of its figures \(R@1\); got 'R@1'",
+    ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", ("R@5",), "R@1"),) * 2},
+      "each pair once; got 'a' and 'a'",
     ),
     ({"figures": (claims.Figure("f", "f"),) * 2}, "label in figures"),
     ({"num_seeds": 1}, "num_seeds must be 2 or more; got 1"),
