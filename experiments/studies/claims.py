@@ -131,7 +131,8 @@ class Study:
     chart: kind of the chart.
     num_seeds: seeds 0 to num_seeds - 1, at least 2.
     run_minutes: expected minutes of a run on 2 cores; None where unknown.
-    seed: config field of the seed; in a chain, "train.seed".
+    seed: config field of the seed; in a chain, "train.seed", or the fields of
+      several tasks.
 
   Raises:
     ValueError: a field is not usable; the message names it.
@@ -145,13 +146,17 @@ class Study:
   chart: Lines | Dots = Dots()
   num_seeds: int = 3
   run_minutes: float | None = None
-  seed: str = "seed"
+  seed: str | tuple[str, ...] = "seed"
 
   def __post_init__(self) -> None:
-    for field in ("claim", "source", "seed"):
+    for field in ("claim", "source"):
       value = getattr(self, field)
-      if not (isinstance(value, str) and value.strip()):
+      if not _is_text(value):
         raise ValueError(f"{field} must be a text; got {value!r}")
+    if not self.seeds or not all(map(_is_text, self.seeds)):
+      raise ValueError(
+        f"seed must be a text, or a tuple of texts; got {self.seed!r}"
+      )
     for field, kind in (
       ("arms", Arm),
       ("figures", Figure),
@@ -180,6 +185,11 @@ class Study:
     """Number of comparisons times figures, which Holm corrects for."""
     return sum(len(self.compared(x)) for x in self.comparisons)
 
+  @property
+  def seeds(self) -> tuple[str, ...]:
+    """Config fields of the seed."""
+    return self.seed if isinstance(self.seed, tuple) else (self.seed,)
+
   def arm(self, name: str) -> Arm:
     """Return the arm of a name."""
     return next(arm for arm in self.arms if arm.name == name)
@@ -198,7 +208,7 @@ class Study:
   def runs(self) -> list[tuple[Arm, int, study.Changes]]:
     """Return arm, seed and changes of each trial, in the order of trials()."""
     return [
-      (arm, seed, {**arm.changes, self.seed: seed})
+      (arm, seed, {**arm.changes, **dict.fromkeys(self.seeds, seed)})
       for arm in self.arms
       for seed in range(self.num_seeds)
     ]
@@ -215,9 +225,9 @@ class Study:
           f"changes of arm {arm.name!r} must map fields to values; got"
           f" {arm.changes!r}"
         )
-      if self.seed in arm.changes:
+      if given := [field for field in self.seeds if field in arm.changes]:
         raise ValueError(
-          f"changes of arm {arm.name!r} must leave {self.seed} to the"
+          f"changes of arm {arm.name!r} must leave {', '.join(given)} to the"
           f" study, which gives each arm the seeds 0 to {self.num_seeds - 1}"
         )
       try:
@@ -303,6 +313,10 @@ class Study:
       )
 
 
+def _is_text(value: Any) -> bool:
+  return isinstance(value, str) and bool(value.strip())
+
+
 def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
   is_number = isinstance(value, kind) and not isinstance(value, bool)
   if not is_number or not math.isfinite(value) or value < least:
@@ -312,7 +326,7 @@ def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
 def _check_names(field: str, part: str, names: Iterable[str]) -> None:
   seen = set()
   for name in names:
-    if not (isinstance(name, str) and name.strip()):
+    if not _is_text(name):
       raise ValueError(f"{part} in {field} must be a text; got {name!r}")
     if name in seen:
       raise ValueError(f"{part} in {field} must be unique; {name!r} is twice")

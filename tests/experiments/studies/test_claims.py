@@ -38,6 +38,9 @@ def test_a_chain_has_the_seed_of_a_task():
   made = _study(seed="train.seed")
   assert [x["train.seed"] for x in made.trials()] == [0, 1, 2] * 2
   assert "seed" not in made.trials()[0]
+  both = _study(seed=("train.seed", "label.seed"))
+  assert [x["label.seed"] for x in both.trials()] == [0, 1, 2] * 2
+  assert [x["train.seed"] for x in both.trials()] == [0, 1, 2] * 2
 
 
 def test_a_comparison_is_of_the_first_figure_unless_it_names_others():
@@ -157,6 +160,12 @@ _A, _B = _study().arms
     ({"num_seeds": 3.0}, "num_seeds must be 2 or more; got 3.0"),
     ({"run_minutes": -1}, "run_minutes must be 0 or more; got -1"),
     ({"seed": ""}, "seed must be a text"),
+    ({"seed": ()}, "seed must be a text"),
+    ({"seed": ("a.seed", 1)}, "seed must be a text"),
+    (
+      {"seed": ("a.seed", "b.seed"), "arms": (claims.Arm("a", {"b.seed": 1}),)},
+      "'a' must leave b.seed to the study",
+    ),
   ],
 )
 def test_a_study_that_cannot_be_used_is_refused(changes, message):
