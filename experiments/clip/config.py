@@ -15,7 +15,7 @@ import ml_collections
 
 from configs.parts import sources, variants
 from evaluators.sets import kinds
-from experiments.clip import prepare
+from experiments.clip import labels
 from experiments.parts import emoji_run
 
 FOLDER = "cache/clip"
@@ -124,7 +124,7 @@ def _set_classes(
   config.data.sources.main = _table("shots")
   config.data.sources.main.caption = ("class",)
   config.loss.name = "classes"
-  config.model.head.classes = prepare.CLASSES
+  config.model.head.classes = labels.CLASSES
   config.optimizer.freeze = _HEAD
   config.evaluate.sets = ml_collections.ConfigDict(
     {split: _labelled(split, head=True) for split in splits}

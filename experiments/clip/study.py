@@ -6,13 +6,15 @@ trains a classifier of the same size from scratch on labels.
 
 from typing import Any
 
-from experiments.clip import config
+from experiments.clip import config, labels
 from experiments.studies import claims
 from experiments.sweeps import study
 
 SHOTS = (1, 2, 4, 8, 16)
 SPLITS = ("test", "style")
-# Label of a set of prompts -> its name in config.PROMPTS.
+# Kind of models that learn labels from scratch.
+CLASSIFIER = "classifier"
+# Kind of zero-shot models, by their prompts -> name in config.PROMPTS.
 PROMPTS = {
   "ensemble": "ensemble",
   "one prompt": "prompt",
@@ -24,7 +26,7 @@ _SIZES |= {32: (16_384, 65_536)}
 LARGEST = "width 128, 65,536 pairs"
 # Arm whose captions have no sentence around them.
 NAMES_ALONE = "width 128, 65,536 pairs, no sentences"
-_CHANCE = 1 / len(config.prepare.CLASSES)
+_CHANCE = 1 / len(labels.CLASSES)
 
 CHAIN = (
   study.Task(
@@ -57,13 +59,35 @@ CHAIN = (
 )
 
 
-def probe(split: str, shots: int) -> str:
-  """Return the label of a probe's figure.
+def probe(shots: int) -> str:
+  """Return the name of a probe among the kinds of models.
 
-  >>> probe("test", 1)
-  'test, probe of 1 shot'
+  >>> probe(1)
+  'probe of 1 shot'
   """
-  return f"{split}, probe of {shots} shot{'s' if shots > 1 else ''}"
+  return f"probe of {shots} shot{'s' if shots > 1 else ''}"
+
+
+# Kind of models -> its figure of a split.
+_KINDS = {
+  **{kind: f"train/{{}}_{name}/top_1" for kind, name in PROMPTS.items()},
+  **{
+    probe(x): f"judge/{{}}_ensemble/few_shot/ridge/{x}_shot/top_1"
+    for x in SHOTS
+  },
+  CLASSIFIER: "label/{}/top_1",
+}
+
+
+def figure(split: str, kind: str) -> claims.Figure:
+  """Return the accuracy of a kind of models on a split.
+
+  Args:
+    split: one of SPLITS.
+    kind: key of PROMPTS, a probe, or CLASSIFIER.
+  """
+  name = _KINDS[kind].format(split)
+  return claims.Figure(f"{split}, {kind}", name, chance=_CHANCE)
 
 
 def _arm(width: int, number: int) -> claims.Arm:
@@ -93,12 +117,13 @@ def _names_alone() -> claims.Arm:
   )
 
 
-def _figure(label: str, name: str) -> claims.Figure:
-  return claims.Figure(label, name, chance=_CHANCE)
+def _within(arm: str, kind: str, base: str) -> claims.Comparison:
+  return claims.Comparison(arm, arm, (f"test, {kind}",), base=f"test, {base}")
 
 
-def _within(arm: str, figure: str, base: str) -> claims.Comparison:
-  return claims.Comparison(arm, arm, (figure,), base=base)
+WITH_SENTENCES = tuple(
+  _arm(width, number) for width, numbers in _SIZES.items() for number in numbers
+)
 
 
 STUDY = claims.Study(
@@ -109,41 +134,17 @@ STUDY = claims.Study(
     " distribution than supervised models of the same accuracy."
   ),
   source="arXiv 2103.00020, section 3.1.4, figures 4, 6 and 13",
-  arms=(
-    *(
-      _arm(width, number)
-      for width, numbers in _SIZES.items()
-      for number in numbers
-    ),
-    _names_alone(),
-  ),
+  arms=(*WITH_SENTENCES, _names_alone()),
   figures=(
-    *(
-      _figure(f"{split}, {label}", f"train/{split}_{name}/top_1")
-      for split in SPLITS
-      for label, name in PROMPTS.items()
-    ),
-    *(
-      _figure(
-        probe(split, shots),
-        f"judge/{split}_ensemble/few_shot/ridge/{shots}_shot/top_1",
-      )
-      for split in SPLITS
-      for shots in SHOTS
-    ),
-    *(
-      _figure(f"{split}, classifier", f"label/{split}/top_1")
-      for split in SPLITS
-    ),
+    *(figure(split, kind) for split in SPLITS for kind in PROMPTS),
+    *(figure(split, probe(x)) for split in SPLITS for x in SHOTS),
+    *(figure(split, CLASSIFIER) for split in SPLITS),
   ),
   comparisons=(
-    _within(LARGEST, "test, ensemble", "test, one prompt"),
-    _within(LARGEST, "test, one prompt", "test, name alone"),
-    _within(NAMES_ALONE, "test, ensemble", "test, name alone"),
-    *(
-      _within(LARGEST, "test, ensemble", probe("test", shots))
-      for shots in (1, 4, 16)
-    ),
+    _within(LARGEST, "ensemble", "one prompt"),
+    _within(LARGEST, "one prompt", "name alone"),
+    _within(NAMES_ALONE, "ensemble", "name alone"),
+    *(_within(LARGEST, "ensemble", probe(shots)) for shots in (1, 4, 16)),
   ),
   chart=claims.Lines("pairs seen", is_log=True),
   num_seeds=3,
