@@ -9,8 +9,9 @@ they are (image_root). Written below --out, one JSON object a line:
   shots.jsonl   those of them that have a class
   val.jsonl, test.jsonl, style.jsonl  held-out drawings that have a class
 
-"class" of a row is the name of its subgroup in labels.py. facts.json, written
-last, has the counts of rows, and versions and licences of the packages.
+"class" of a row is the name of its subgroup in labels.py. classes.txt has a
+class a line, in the order of their numbers; facts.json, written last, the counts
+of rows, and versions and licences of the packages.
 """
 
 import json
@@ -76,6 +77,8 @@ def make(emoji: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
   for table, listed in tables.items():
     lines = (json.dumps(x, ensure_ascii=False) + "\n" for x in listed)
     whole_files.write(out / f"{table}.jsonl", "".join(lines).encode())
+  names = "".join(f"{name}\n" for name in labels.CLASSES)
+  whole_files.write(out / "classes.txt", names.encode())
   facts = {
     "rows": {table: len(listed) for table, listed in tables.items()},
     "emoji": json.loads((emoji / "facts.json").read_bytes())["packages"],
