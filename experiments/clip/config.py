@@ -140,4 +140,9 @@ def _table(name: str) -> ml_collections.ConfigDict:
 
 
 def _labelled(split: str, **fields: Any) -> dict[str, Any]:
-  return kinds.classification(_table(split).to_dict(), label="class", **fields)
+  return kinds.classification(
+    _table(split).to_dict(),
+    label="class",
+    classes=f"{FOLDER}/classes.txt",
+    **fields,
+  )

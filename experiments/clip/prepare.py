@@ -10,8 +10,8 @@ they are (image_root). Written below --out, one JSON object a line:
   val.jsonl, test.jsonl, style.jsonl  held-out drawings that have a class
 
 "class" of a row is the name of its subgroup in labels.py. classes.txt has a
-class a line, in the order of their numbers; facts.json, written last, the counts
-of rows, and versions and licences of the packages.
+class a line, in the order of their numbers; facts.json, written last, has the
+counts of rows, and versions and licences of the packages.
 """
 
 import json

@@ -42,6 +42,8 @@ def test_rows_have_the_class_of_their_subgroup(tmp_path):
   assert json.loads((tmp_path / "out/facts.json").read_text()) == facts
   rows = _rows(tmp_path / "out/test.jsonl")
   assert {x["class"] for x in rows} == {*labels.CLASSES}
+  names = (tmp_path / "out/classes.txt").read_text().splitlines()
+  assert tuple(names) == labels.CLASSES
   assert {x["class"] for x in rows if x["subgroup"] == "food-fruit"} == {
     "fruit"
   }
