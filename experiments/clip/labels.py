@@ -3,8 +3,8 @@
 They are the subgroups with at least SHOTS drawings in `train` of the tables of
 experiments/parts/emoji_styles.py, so that each has as many shots, without those
 of other things ("place-other"). Unicode has headings for names ("food-sweet"),
-so that the names are ours: plain words that texts of training have. They were
-chosen by reading these texts, before any figure was seen on `test` or `style`.
+so that the names are ours: plain words that texts of training have, chosen by
+reading these texts and once by `val` (README.md).
 """
 
 import collections
