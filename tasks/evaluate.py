@@ -51,9 +51,9 @@ _FEATURES = absl_flags.DEFINE_string(
 )
 _SHOTS = absl_flags.DEFINE_list(
   "shots",
-  ["5", "20", "50"],
-  "Shots of a class in the episodes of --measures=episodes,tuned_episodes,"
-  " separated by commas.",
+  None,
+  "Shots of a class of --measures=few_shot,episodes,tuned_episodes, separated"
+  " by commas; by default 1,5,10,25 of few_shot and 5,20,50 of episodes.",
 )
 _NUM_EPISODES = absl_flags.DEFINE_integer(
   "num_episodes",
@@ -182,15 +182,16 @@ def _measures() -> Any:
   """Return set_measures.Measures of the flags."""
   from inference.evaluation import set_measures
 
-  if not all(x.strip().isdecimal() for x in _SHOTS.value):
+  shots = _SHOTS.value
+  if shots is not None and not all(x.strip().isdecimal() for x in shots):
     raise app.UsageError(
       "--shots must be whole numbers separated by commas; got"
-      f" {','.join(_SHOTS.value)}"
+      f" {','.join(shots)}"
     )
   return set_measures.Measures(
     _MEASURES.value,
     _FEATURES.value,
     _FROST.value,
-    shots=tuple(int(x) for x in _SHOTS.value),
+    shots=None if shots is None else tuple(int(x) for x in shots),
     num_episodes=_NUM_EPISODES.value,
   )

@@ -29,6 +29,7 @@ class Measure:
       that it needs is missing.
     changes_images: whether it embeds changed images.
     has_features: whether it reads other features than the embedding, if asked.
+    has_shots: whether it draws numbers of shots.
     has_episodes: whether it draws episodes.
     trains_tower: whether it trains the image tower on single images.
   """
@@ -38,6 +39,7 @@ class Measure:
   needs_training: bool = False
   changes_images: bool = False
   has_features: bool = False
+  has_shots: bool = False
   has_episodes: bool = False
   trains_tower: bool = False
   check_installed: Callable[[], None] = lambda: None
@@ -57,15 +59,24 @@ MEASURES: Mapping[str, Measure] = {
     check_installed=sgd_probe.check_installed,
   ),
   "few_shot": Measure(
-    probes.few_shot, _CLASSES, needs_training=True, has_features=True
+    probes.few_shot,
+    _CLASSES,
+    needs_training=True,
+    has_features=True,
+    has_shots=True,
   ),
   "episodes": Measure(
-    probes.episodes, _CLASSES, has_features=True, has_episodes=True
+    probes.episodes,
+    _CLASSES,
+    has_features=True,
+    has_shots=True,
+    has_episodes=True,
   ),
   "tuned_episodes": Measure(
     probes.tuned_episodes,
     _CLASSES,
     has_features=True,
+    has_shots=True,
     has_episodes=True,
     trains_tower=True,
   ),

@@ -87,7 +87,8 @@ class Context:
     image_side: side of the images in pixels, or of a square of as many.
     tower: function that returns the image tower, and the images of `test`.
     frost_textures: folder of the textures of frost; None leaves frost out.
-    shots: shots of a class in episodes.
+    shots: shots of a class in few_shot and in episodes; None for each one's
+      own numbers.
     num_episodes: episodes of each number of shots.
   """
 
@@ -103,7 +104,7 @@ class Context:
   image_side: int
   tower: Callable[[], tuned_episodes.Tower]
   frost_textures: pathlib.Path | None = None
-  shots: tuple[int, ...] = episodes_lib.SHOTS
+  shots: tuple[int, ...] | None = None
   num_episodes: int = episodes_lib.NUM_EPISODES
 
   def label_N(self) -> np.ndarray:

@@ -87,7 +87,10 @@ def few_shot(context: measure.Context) -> measure.Measured:
   """Classify by a few examples of each class; figures are means over seeds."""
   parts, train, test = _parts(context)
   by_method = few_shot_lib.evaluate(
-    train, test, num_classes=len(context.opened.classes)
+    train,
+    test,
+    num_classes=len(context.opened.classes),
+    shots=context.shots or few_shot_lib.SHOTS,
   )
   num = len(test.label_N)
   record: dict[str, Any] = {
@@ -120,7 +123,7 @@ def episodes(context: measure.Context) -> measure.Measured:
   by_shots = episodes_lib.evaluate(
     test.labelled(),
     num_classes=len(context.opened.classes),
-    shots=context.shots,
+    shots=context.shots or episodes_lib.SHOTS,
     num_episodes=context.num_episodes,
   )
   return _of_episodes(
@@ -143,7 +146,7 @@ def tuned_episodes(context: measure.Context) -> measure.Measured:
     test.labelled(),
     tower,
     num_classes=len(context.opened.classes),
-    shots=context.shots,
+    shots=context.shots or episodes_lib.SHOTS,
     num_episodes=context.num_episodes,
     tuning=tuning,
   )

@@ -24,7 +24,7 @@ A study file has a `STUDY` beside its get_study():
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.sweeps import study
@@ -78,18 +78,26 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """Difference b - a of two arms, paired by seed.
+  """Difference b - a of two arms, or of two figures, paired by seed.
+
+  With `base`, the difference is one of figures: b's figure less a's figure
+  `base`. The arms may then be the same one:
+
+    Comparison("large", "large", ("ensemble",), base="one prompt")
 
   Attributes:
     a: name of the arm that is subtracted.
     b: name of the other arm.
     figures: labels of the figures that are compared; () for the first one of
       the study alone.
+    base: label of the figure of a that is subtracted from each of `figures`;
+      "" for the same figure.
   """
 
   a: str
   b: str
   figures: tuple[str, ...] = ()
+  base: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +131,8 @@ class Study:
     chart: kind of the chart.
     num_seeds: seeds 0 to num_seeds - 1, at least 2.
     run_minutes: expected minutes of a run on 2 cores; None where unknown.
-    seed: config field of the seed; in a chain, "train.seed".
+    seed: config field of the seed; in a chain, "train.seed", or the fields of
+      several tasks.
 
   Raises:
     ValueError: a field is not usable; the message names it.
@@ -137,13 +146,17 @@ class Study:
   chart: Lines | Dots = Dots()
   num_seeds: int = 3
   run_minutes: float | None = None
-  seed: str = "seed"
+  seed: str | tuple[str, ...] = "seed"
 
   def __post_init__(self) -> None:
-    for field in ("claim", "source", "seed"):
+    for field in ("claim", "source"):
       value = getattr(self, field)
-      if not (isinstance(value, str) and value.strip()):
+      if not _is_text(value):
         raise ValueError(f"{field} must be a text; got {value!r}")
+    if not self.seeds or not all(map(_is_text, self.seeds)):
+      raise ValueError(
+        f"seed must be a text, or a tuple of texts; got {self.seed!r}"
+      )
     for field, kind in (
       ("arms", Arm),
       ("figures", Figure),
@@ -172,6 +185,11 @@ class Study:
     """Number of comparisons times figures, which Holm corrects for."""
     return sum(len(self.compared(x)) for x in self.comparisons)
 
+  @property
+  def seeds(self) -> tuple[str, ...]:
+    """Config fields of the seed."""
+    return self.seed if isinstance(self.seed, tuple) else (self.seed,)
+
   def arm(self, name: str) -> Arm:
     """Return the arm of a name."""
     return next(arm for arm in self.arms if arm.name == name)
@@ -182,10 +200,15 @@ class Study:
       return self.figures[:1]
     return tuple(x for x in self.figures if x.label in comparison.figures)
 
+  def subtracted(self, comparison: Comparison, figure: Figure) -> Figure:
+    """Return the figure of arm a that is subtracted from b's `figure`."""
+    base = comparison.base or figure.label
+    return next(x for x in self.figures if x.label == base)
+
   def runs(self) -> list[tuple[Arm, int, study.Changes]]:
     """Return arm, seed and changes of each trial, in the order of trials()."""
     return [
-      (arm, seed, {**arm.changes, self.seed: seed})
+      (arm, seed, {**arm.changes, **dict.fromkeys(self.seeds, seed)})
       for arm in self.arms
       for seed in range(self.num_seeds)
     ]
@@ -202,9 +225,9 @@ class Study:
           f"changes of arm {arm.name!r} must map fields to values; got"
           f" {arm.changes!r}"
         )
-      if self.seed in arm.changes:
+      if given := [field for field in self.seeds if field in arm.changes]:
         raise ValueError(
-          f"changes of arm {arm.name!r} must leave {self.seed} to the"
+          f"changes of arm {arm.name!r} must leave {', '.join(given)} to the"
           f" study, which gives each arm the seeds 0 to {self.num_seeds - 1}"
         )
       try:
@@ -253,7 +276,9 @@ class Study:
           raise ValueError(
             f"comparisons must name arms ({', '.join(names)}); got {name!r}"
           )
-      pair = frozenset((comparison.a, comparison.b))
+      pair: Any = frozenset((comparison.a, comparison.b))
+      if comparison.base:
+        pair = dataclasses.astuple(comparison)
       if len(pair) < 2 or pair in pairs:
         raise ValueError(
           "comparisons must be of two arms, each pair once; got"
@@ -271,6 +296,25 @@ class Study:
             "figures of a comparison must be labels of figures"
             f" ({', '.join(labels)}); got {label!r}"
           )
+      if comparison.base:
+        self._check_base(comparison, labels)
+
+  def _check_base(self, comparison: Comparison, labels: Sequence[str]) -> None:
+    if comparison.base not in labels:
+      raise ValueError(
+        f"base of a comparison must be a label of figures ({', '.join(labels)})"
+        f"; got {comparison.base!r}"
+      )
+    compared = [figure.label for figure in self.compared(comparison)]
+    if comparison.base in compared:
+      raise ValueError(
+        "base of a comparison must be none of its figures"
+        f" ({', '.join(compared)}); got {comparison.base!r}"
+      )
+
+
+def _is_text(value: Any) -> bool:
+  return isinstance(value, str) and bool(value.strip())
 
 
 def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
@@ -282,7 +326,7 @@ def _check_number(field: str, value: Any, kind: Any, least: float) -> None:
 def _check_names(field: str, part: str, names: Iterable[str]) -> None:
   seen = set()
   for name in names:
-    if not (isinstance(name, str) and name.strip()):
+    if not _is_text(name):
       raise ValueError(f"{part} in {field} must be a text; got {name!r}")
     if name in seen:
       raise ValueError(f"{part} in {field} must be unique; {name!r} is twice")

@@ -16,7 +16,7 @@ class Test:
 
   Attributes:
     comparison: the two arms.
-    figure: the figure.
+    figure: the figure; with a base, that of b.
     difference: mean of b - a over seeds.
     interval: its 95 % interval, of Student's t.
     p: two-sided p-value; None where the differences of all seeds are equal.
@@ -30,6 +30,18 @@ class Test:
   p: float | None
   holm: float | None
 
+  @property
+  def arms(self) -> str:
+    """Arms of the difference as text; one name where they are the same."""
+    a, b = self.comparison.a, self.comparison.b
+    return a if a == b else f"{b} - {a}"
+
+  @property
+  def figures(self) -> str:
+    """Figures of the difference as text; one label where they are the same."""
+    base = self.comparison.base
+    return f"{self.figure.label} - {base}" if base else self.figure.label
+
 
 def tests(study: claims.Study, outcome: outcomes.Outcome) -> list[Test]:
   """Return the tests of all comparisons, each on each of its figures."""
@@ -37,8 +49,11 @@ def tests(study: claims.Study, outcome: outcomes.Outcome) -> list[Test]:
   for comparison in study.comparisons:
     for figure in study.compared(comparison):
       a, b = (
-        outcomes.values(outcome, study.arm(name), figure)
-        for name in (comparison.a, comparison.b)
+        outcomes.values(outcome, study.arm(name), one)
+        for name, one in (
+          (comparison.a, study.subtracted(comparison, figure)),
+          (comparison.b, figure),
+        )
       )
       found = paired_seeds.compare(a, b)
       assert found is not None  # a study has at least two seeds

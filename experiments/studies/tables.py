@@ -43,9 +43,8 @@ def summary(study: claims.Study, outcome: outcomes.Outcome) -> str:
   first = tests[0]
   low, high = (signed(first.figure, x) for x in first.interval)
   text = (
-    f"{first.comparison.b} - {first.comparison.a}:"
-    f" {signed(first.figure, first.difference)}"
-    f" {first.figure.label} ({low} to {high}; p"
+    f"{first.arms}: {signed(first.figure, first.difference)}"
+    f" {first.figures} ({low} to {high}; p"
     f" {_equals(first.holm)} after Holm's correction)"
   )
   if len(tests) > 1:
@@ -148,8 +147,8 @@ def _tests(study: claims.Study, outcome: outcomes.Outcome) -> str:
     low, high = (signed(test.figure, x) for x in test.interval)
     rows.append(
       [
-        f"{test.comparison.b} - {test.comparison.a}",
-        test.figure.label,
+        test.arms,
+        test.figures,
         signed(test.figure, test.difference),
         f"{low} to {high}",
         figures_lib.p_value(test.p) or "none",

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import operator
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -32,14 +33,15 @@ class Measures:
     names: keys of MEASURES.
     features: name of measure.FEATURES, for those that train a classifier.
     frost_textures: folder of the textures of frost, or "".
-    shots: shots of a class in episodes.
+    shots: shots of a class in few_shot and in episodes; None for each one's
+      own numbers.
     num_episodes: episodes of each number of shots.
   """
 
   names: Sequence[str] = ()
   features: str = measure.EMBEDDING
   frost_textures: str = ""
-  shots: tuple[int, ...] = episodes_lib.SHOTS
+  shots: tuple[int, ...] | None = None
   num_episodes: int = episodes_lib.NUM_EPISODES
 
   @checks.collected()
@@ -55,7 +57,7 @@ class Measures:
         f"--features={self.features} is for --measures={','.join(readers)}; "
         f"got --measures={','.join(self.names)}"
       )
-    self._check_episodes()
+    self._check_draws()
     if self.frost_textures:
       if "corruptions" not in self.names:
         checks.refuse(
@@ -68,25 +70,25 @@ class Measures:
           f"{self.frost_textures!r}"
         )
 
-  def _check_episodes(self) -> None:
-    """Raise ValueError for values of episodes that cannot be used."""
-    if not self.shots:
+  def _check_draws(self) -> None:
+    """Raise ValueError for shots or episodes that cannot be used."""
+    if self.shots is not None and not self.shots:
       checks.refuse("--shots must have at least one number; got none")
-    for number in self.shots:
+    for number in self.shots or ():
       checks.at_least("--shots", number, 1)
     checks.at_least("--num_episodes", self.num_episodes, 1)
     default = Measures()
-    given = [
-      f"--{name}"
-      for name in ("shots", "num_episodes")
-      if getattr(self, name) != getattr(default, name)
-    ]
-    drawing = [x for x, one in MEASURES.items() if one.has_episodes]
-    if given and not {*drawing} & {*self.names}:
-      checks.refuse(
-        f"{' and '.join(given)} is for --measures={','.join(drawing)}; got "
-        f"--measures={','.join(self.names)}"
-      )
+    for name, has in (
+      ("shots", operator.attrgetter("has_shots")),
+      ("num_episodes", operator.attrgetter("has_episodes")),
+    ):
+      drawing = [x for x, one in MEASURES.items() if has(one)]
+      is_given = getattr(self, name) != getattr(default, name)
+      if is_given and not {*drawing} & {*self.names}:
+        checks.refuse(
+          f"--{name} is for --measures={','.join(drawing)}; got "
+          f"--measures={','.join(self.names)}"
+        )
 
 
 # Function of a cache, words behind the set's name, facts by name of what else

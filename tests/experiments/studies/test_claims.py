@@ -38,6 +38,9 @@ def test_a_chain_has_the_seed_of_a_task():
   made = _study(seed="train.seed")
   assert [x["train.seed"] for x in made.trials()] == [0, 1, 2] * 2
   assert "seed" not in made.trials()[0]
+  both = _study(seed=("train.seed", "label.seed"))
+  assert [x["label.seed"] for x in both.trials()] == [0, 1, 2] * 2
+  assert [x["train.seed"] for x in both.trials()] == [0, 1, 2] * 2
 
 
 def test_a_comparison_is_of_the_first_figure_unless_it_names_others():
@@ -51,6 +54,16 @@ def test_a_comparison_is_of_the_first_figure_unless_it_names_others():
   labels = [[x.label for x in made.compared(y)] for y in made.comparisons]
   assert labels == [["R@1"], ["R@1", "R@5"]]
   assert made.num_tests == 3
+
+
+def test_a_comparison_with_a_base_is_of_two_figures_of_one_arm():
+  one = claims.Comparison("a", "a", ("R@5",), base="R@1")
+  made = _study(comparisons=(one, claims.Comparison("a", "b")))
+  assert [x.label for x in made.compared(one)] == ["R@5"]
+  assert made.subtracted(one, made.figures[1]).label == "R@1"
+  other = made.comparisons[1]
+  assert made.subtracted(other, made.figures[1]).label == "R@5"
+  assert made.num_tests == 2
 
 
 def test_a_study_file_with_a_claim_is_read_by_a_sweep(tmp_path):
@@ -130,11 +143,29 @@ _A, _B = _study().arms
       {"comparisons": (claims.Comparison("a", "b", "R@1"),)},
       "a tuple of labels; got 'R@1'",
     ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", base="R@2"),)},
+      r"base of a comparison must be a label of figures \(R@1, R@5\)",
+    ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", base="R@1"),)},
+      r"must be none of its figures \(R@1\); got 'R@1'",
+    ),
+    (
+      {"comparisons": (claims.Comparison("a", "a", ("R@5",), "R@1"),) * 2},
+      "each pair once; got 'a' and 'a'",
+    ),
     ({"figures": (claims.Figure("f", "f"),) * 2}, "label in figures"),
     ({"num_seeds": 1}, "num_seeds must be 2 or more; got 1"),
     ({"num_seeds": 3.0}, "num_seeds must be 2 or more; got 3.0"),
     ({"run_minutes": -1}, "run_minutes must be 0 or more; got -1"),
     ({"seed": ""}, "seed must be a text"),
+    ({"seed": ()}, "seed must be a text"),
+    ({"seed": ("a.seed", 1)}, "seed must be a text"),
+    (
+      {"seed": ("a.seed", "b.seed"), "arms": (claims.Arm("a", {"b.seed": 1}),)},
+      "'a' must leave b.seed to the study",
+    ),
   ],
 )
 def test_a_study_that_cannot_be_used_is_refused(changes, message):

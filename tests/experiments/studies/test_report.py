@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.studies import claims, report, significance, tables
+from experiments.studies import (
+  claims,
+  outcomes,
+  report,
+  significance,
+  tables,
+)
 from runtime import failures
 from tests.experiments.studies import synthetic
 
@@ -42,6 +48,22 @@ def test_the_report_has_means_tests_and_provenance(folders):
   text = (study_path.parent / "README.md").read_text()
   assert text.startswith("# A study\n\nText before.\n\n<!-- results -->\n\n!")
   assert text.endswith(f"{block}\n\n<!-- /results -->\n\nText behind.\n")
+
+
+def test_two_figures_of_an_arm_are_compared_by_seed(folders):
+  study_path, sweep = folders
+  report.write(study_path, str(sweep))
+  made = synthetic.make(
+    comparisons=(claims.Comparison("a, 16", "a, 16", ("R@1",), base="rank"),)
+  )
+  outcome = outcomes.read(made, study_path.parent / "results.json")
+  recall = np.array(synthetic.VALUES["a, 16"])
+  (test,) = significance.tests(made, outcome)
+  assert test.difference == pytest.approx((recall - 1 / recall).mean())
+  assert test.p == pytest.approx(stats.ttest_rel(recall, 1 / recall).pvalue)
+  block = tables.block(made, outcome, "results.svg")
+  assert "| a, 16 | R@1 - rank | " in block
+  assert tables.summary(made, outcome).startswith("a, 16: -")
 
 
 def test_results_json_has_all_that_a_trial_was(folders):

@@ -91,6 +91,13 @@ def test_embeddings_are_kept(folder, tmp_path, monkeypatch):
   assert "texts/typos/top_1" in items
 
 
+def test_few_shot_has_the_shots_that_are_asked_for(folder, tmp_path):
+  asked = set_measures.Measures(["few_shot"], shots=(1, 3))
+  record = _run(folder, tmp_path / "out", asked, sets=["beasts"])
+  shots = record["beasts"]["few_shot"]
+  assert [*shots["ridge"]] == ["1_shot", "3_shot"] == [*shots["nearest_mean"]]
+
+
 def test_corruptions_by_hand(folder, tmp_path):
   asked = set_measures.Measures(["corruptions"])
   results = _run(folder, tmp_path / "out", asked, sets=["views"])
@@ -153,6 +160,14 @@ def test_prompts_that_are_not_changed(folder, tmp_path):
     ({"names": ["knn"]}, "--measures=knn fits none of the sets: views"),
     (
       {"names": ["knn"], "num_episodes": 9},
+      "--num_episodes is for --measures=episodes,tuned_episodes",
+    ),
+    (
+      {"names": ["knn"], "shots": (5,)},
+      "--shots is for --measures=few_shot,episodes,tuned_episodes",
+    ),
+    (
+      {"names": ["few_shot"], "num_episodes": 9},
       "--num_episodes is for --measures=episodes,tuned_episodes",
     ),
     ({"names": ["episodes"], "num_episodes": 0}, "--num_episodes must be at"),
