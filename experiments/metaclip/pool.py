@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.parts import icon_sets
 
-# Languages from the most pairs to the fewest, and the number of those at the end
-# whose figures are averaged as those of rare languages; ours.
+# Languages from the most pairs to the fewest, and the number of the rare ones at
+# their end; ours.
 LANGUAGES = (
   *("en", "de", "es", "fr", "ru"),
   *("fi", "ko", "hu", "th", "bn"),

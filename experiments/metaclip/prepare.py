@@ -13,9 +13,9 @@ Below --out:
                    skin tone, each once, as the package emojibase-data has them
   metadata.txt     the same of all languages in one list
   curated/NAME     --task=curate with each recipe of curate.py
-  records          splits `test`, `head` and `tail`, with names in all languages
-                   of pool.py: emoji_styles' test, and those of it whose concepts
-                   are in the first or last ENDS of the ranks
+  records          splits `test`, `head` and `tail`: emoji_styles' test with
+                   names in the languages of pool.py, and the first and the last
+                   ENDS of it by the ranks of the concepts
   tokenizer        byte-pair encoding of the pool's captions, for all arms
   facts.json       written last: for the pool and each selection, the pairs of
                    each language and of the first tenth and last half of the

@@ -1,4 +1,4 @@
-"""Study of MetaCLIP: t of one list, and balancing of each language by itself."""
+"""Study of MetaCLIP: t of one list, and a list and a t for each language."""
 
 from experiments.metaclip import config, curate
 from experiments.metaclip import pool as pool_lib
@@ -64,9 +64,7 @@ STUDY = claims.Study(
   comparisons=(
     claims.Comparison(RAW, _one_list(4), _PARTS),
     *(claims.Comparison(RAW, _one_list(t)) for t in _ONE_LIST if t != 4),
-    claims.Comparison(
-      _one_list(4), "by language, own t (en 10)", _BY_LANGUAGE
-    ),
+    claims.Comparison(_one_list(4), "by language, own t (en 10)", _BY_LANGUAGE),
     claims.Comparison(
       _one_list(16), "by language, own t (en 40)", _BY_LANGUAGE
     ),
