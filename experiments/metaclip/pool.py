@@ -15,8 +15,8 @@ import numpy as np
 
 from experiments.parts import icon_sets
 
-# Languages from the most pairs to the fewest, and the number of the rare ones at
-# their end; ours.
+# Languages from the most pairs to the fewest, and the number of the rare ones,
+# which are the last; ours.
 LANGUAGES = (
   *("en", "de", "es", "fr", "ru"),
   *("fi", "ko", "hu", "th", "bn"),

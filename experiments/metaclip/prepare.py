@@ -103,6 +103,7 @@ def make(
   emoji: pathlib.Path,
   out: pathlib.Path,
   num_pairs: int = NUM_PAIRS,
+  names: Sequence[str] = tuple(curate.SELECTIONS),
 ) -> dict[str, dict[str, Any]]:
   """Write what is not there yet; return facts of the pool and selections.
 
@@ -111,6 +112,7 @@ def make(
     emoji: folder of emoji_styles.
     out: folder to write.
     num_pairs: pairs of the pool.
+    names: keys of curate.SELECTIONS to select.
   """
   if (out / "facts.json").is_file():
     return json.loads((out / "facts.json").read_bytes())
@@ -124,7 +126,7 @@ def make(
     out / "tokenizer", [pair.caption for pair in pairs], VOCAB_SIZE
   )
   facts = {"pool": counts(pairs, concepts)}
-  for name in curate.SELECTIONS:
+  for name in names:
     folder = out / "curated" / name
     values = curate.get_config(name, str(out), str(emoji)).to_dict()
     made = recipe.checked(values, recipe.check_paths)
