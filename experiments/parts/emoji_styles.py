@@ -174,6 +174,14 @@ def read_entries(packages: pathlib.Path) -> list[dict[str, Any]]:
   return entries
 
 
+def read_tags(
+  packages: pathlib.Path, language: str
+) -> dict[str, tuple[str, ...]]:
+  """Return the words that describe each emoji in a language, by key."""
+  names = _names(packages, language)
+  return {key: tuple(facts.get("tags", ())) for key, facts in names.items()}
+
+
 def splits_of(entry: Mapping[str, Any], artist: str) -> str:
   """Return the split of an artist's drawing of an emoji, "" for none."""
   concept = entry["concept"]

@@ -53,26 +53,32 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """One figure of a run.
+  """One figure of a run, or the mean of several.
 
   Attributes:
     label: text that tables and charts name it by.
-    name: its name among a trial's figures in results.json of the sweep.
+    name: its name among a trial's figures in results.json of the sweep, or a
+      tuple of names, whose mean it is.
     chance: value without any knowledge; None where there is none.
     rises: whether more is better; None tells it by the name (a loss or a rank
       falls).
   """
 
   label: str
-  name: str
+  name: str | tuple[str, ...]
   chance: float | None = None
   rises: bool | None = None
+
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Names of the figures that it is the mean of; one for a single figure."""
+    return (self.name,) if isinstance(self.name, str) else self.name
 
   @property
   def is_rising(self) -> bool:
     """Whether more is better."""
     if self.rises is None:
-      return figures_lib.rises(self.name)
+      return figures_lib.rises(self.names[0])
     return self.rises
 
 
@@ -175,7 +181,7 @@ class Study:
       _check_number("run_minutes", self.run_minutes, int | float, 0)
     _check_names("arms", "name", [arm.name for arm in self.arms])
     _check_names("figures", "label", [x.label for x in self.figures])
-    _check_names("figures", "name", [x.name for x in self.figures])
+    self._check_figures()
     self._check_arms()
     self._check_chart()
     self._check_comparisons()
@@ -216,6 +222,23 @@ class Study:
   def trials(self) -> list[study.Changes]:
     """Return the trials of --task=sweep: each arm with each seed."""
     return [changes for _, _, changes in self.runs()]
+
+  def _check_figures(self) -> None:
+    listed = []
+    for figure in self.figures:
+      if not (isinstance(figure.name, str | tuple) and figure.name):
+        raise ValueError(
+          f"name of figure {figure.label!r} must be a text or a tuple of"
+          f" texts; got {figure.name!r}"
+        )
+      _check_names(f"figure {figure.label!r}", "name", figure.names)
+      if len({figures_lib.rises(name) for name in figure.names}) > 1:
+        raise ValueError(
+          f"figure {figure.label!r} must be a mean of figures that all rise or"
+          f" all fall with quality; got {figure.names}"
+        )
+      listed.append(" + ".join(sorted(figure.names)))
+    _check_names("figures", "name", listed)
 
   def _check_arms(self) -> None:
     texts: dict[str, str] = {}

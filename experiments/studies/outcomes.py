@@ -3,7 +3,7 @@
 results.json:
   "schema"        1
   "claim", "source", "seed", "num_seeds"  fields of the study
-  "figures"       its figures: "label", "name", "chance"
+  "figures"       its figures: "label", "name" (a list for a mean), "chance"
   "environments"  each once: "python", "versions", "commit", "hardware"
   "trials"        a row for each arm and seed, in the order of the arms:
     "arm", "seed", "changes"
@@ -17,6 +17,7 @@ results.json:
 import hashlib
 import json
 import pathlib
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,12 @@ def from_sweep(study: claims.Study, root: pathlib.Path) -> Outcome:
         f" {row['state']}{reason}"
       )
       continue
-    lacking = [x.name for x in study.figures if x.name not in row["figures"]]
+    lacking = [
+      name
+      for figure in study.figures
+      for name in figure.names
+      if name not in row["figures"]
+    ]
     if lacking:
       problems.append(
         f"{title}: trial {trial['id']} lacks figures {', '.join(lacking)}; it"
@@ -149,9 +155,10 @@ def read(study: claims.Study, path: pathlib.Path) -> Outcome:
       problems.append(f"{title} was run with other changes: {row['changes']}")
     else:
       problems += [
-        f"{title} lacks figure {figure.name}"
+        f"{title} lacks figure {name}"
         for figure in study.figures
-        if row["figures"].get(figure.name) is None
+        for name in figure.names
+        if row["figures"].get(name) is None
       ]
   problems += [f"arm {x!r}, seed {y} is not in the study" for x, y in kept]
   _refuse(str(path), problems)
@@ -161,9 +168,11 @@ def read(study: claims.Study, path: pathlib.Path) -> Outcome:
 def values(
   outcome: Outcome, arm: claims.Arm, figure: claims.Figure
 ) -> dict[str, float]:
-  """Return seed -> value of a figure of an arm."""
+  """Return seed -> value of a figure of an arm, a mean where it is one."""
   return {
-    str(row["seed"]): float(row["figures"][figure.name])
+    str(row["seed"]): statistics.fmean(
+      row["figures"][name] for name in figure.names
+    )
     for row in outcome["trials"]
     if row["arm"] == arm.name
   }

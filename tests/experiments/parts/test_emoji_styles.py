@@ -122,6 +122,13 @@ def test_languages_and_pictures(packages, tmp_path):
   assert (tmp_path / "facts.json").stat().st_mtime_ns == before
 
 
+def test_tags_are_those_of_a_language(packages):
+  tags = emoji_styles.read_tags(packages, "de")
+  assert len(tags) == NUM + 1
+  # Those of an emoji are its tones' too.
+  assert tags["1F603"] == tags["1F603-1F3FB"] == ("a", "b")
+
+
 def test_a_missing_package_is_named(packages, tmp_path):
   with pytest.raises(FileNotFoundError, match="must hold emojibase-data/pack"):
     emoji_styles.make(tmp_path, tmp_path / "out")

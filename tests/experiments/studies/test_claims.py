@@ -156,6 +156,24 @@ _A, _B = _study().arms
       "each pair once; got 'a' and 'a'",
     ),
     ({"figures": (claims.Figure("f", "f"),) * 2}, "label in figures"),
+    ({"figures": (claims.Figure("f", ()),)}, "figure 'f' must be a text or"),
+    (
+      {"figures": (claims.Figure("f", ("g", "g")),)},
+      "name in figure 'f' must be unique; 'g'",
+    ),
+    (
+      {"figures": (claims.Figure("f", ("R@1", "loss")),)},
+      "mean of figures that all rise or all fall",
+    ),
+    (
+      {
+        "figures": (
+          claims.Figure("f", ("g", "h")),
+          claims.Figure("k", ("h", "g")),
+        )
+      },
+      "name in figures must be unique; 'g \\+ h'",
+    ),
     ({"num_seeds": 1}, "num_seeds must be 2 or more; got 1"),
     ({"num_seeds": 3.0}, "num_seeds must be 2 or more; got 3.0"),
     ({"run_minutes": -1}, "run_minutes must be 0 or more; got -1"),

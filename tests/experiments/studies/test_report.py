@@ -137,6 +137,27 @@ def test_a_trial_without_a_figure_is_refused(folders):
     report.write(study_path, str(sweep))
 
 
+def test_a_figure_may_be_the_mean_of_several(folders):
+  study_path, sweep = folders
+  path = sweep / "results.json"
+  table = json.loads(path.read_text())
+  for row in table["trials"]:
+    figures = row["figures"]
+    figures["de/R@1"] = 2 * figures["test/text_to_image/R@1"]
+  path.write_text(json.dumps(table))
+  mean = claims.Figure("mean", ("test/text_to_image/R@1", "de/R@1"))
+  made = synthetic.make(figures=(mean,), comparisons=())
+  outcome = outcomes.from_sweep(made, sweep)
+  values = outcomes.values(outcome, made.arms[0], mean)
+  expected = [1.5 * x for x in synthetic.VALUES["a, 16"]]
+  assert [*values.values()] == pytest.approx(expected)
+  assert not claims.Figure("loss", ("a/loss", "b/loss")).is_rising
+  del table["trials"][3]["figures"]["de/R@1"]
+  path.write_text(json.dumps(table))
+  with pytest.raises(failures.RunError, match="lacks figures de/R@1; it has"):
+    outcomes.from_sweep(made, sweep)
+
+
 def test_results_json_of_another_study_is_refused(folders):
   study_path, sweep = folders
   with pytest.raises(failures.RunError, match=r"results\.json is missing"):
