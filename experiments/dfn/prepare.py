@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
   if not _ICONS.value:
     raise app.UsageError("--icons=package is missing")
   out = pathlib.Path(_OUT.value)
-  _make_pairs(out)
+  _make_pairs(pathlib.Path(_ICONS.value), out)
   for name in selections.FILTERS:
     _train(name, out)
   for selection in selections.CURATED:
@@ -83,10 +83,11 @@ def main(argv: Sequence[str]) -> None:
   print(f"{out / quality.JSON}: {len(facts['selections'])} selections")
 
 
-def _make_pairs(out: pathlib.Path) -> None:
+def _make_pairs(icons_folder: pathlib.Path, out: pathlib.Path) -> None:
+  """Draw pool, clean set, held-out icons and the pairs of filters."""
   if (out / filter_pairs.FACTS).is_file():
     return
-  package = icon_sets.open_package(pathlib.Path(_ICONS.value))
+  package = icon_sets.open_package(icons_folder)
   num_pool = _NUM_POOL.value
   icons, held_out = prepare_icons.read(package, num_pool + _NUM_TRUSTED.value)
   prepare_icons.write(package, icons, held_out, out, num_pool=num_pool)
