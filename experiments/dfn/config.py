@@ -29,7 +29,7 @@ HELD_OUT = {
   "retrieval": "heldout/retrieval.tar",
   "classes": "heldout/zero_shot.tar",
 }
-NUM_EXAMPLES = 98_304
+NUM_EXAMPLES = 65_536
 BATCH_SIZE = 64
 # Pairs that one filter sees in place of NUM_EXAMPLES.
 LONG_EXAMPLES = 4 * NUM_EXAMPLES

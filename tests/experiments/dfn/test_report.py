@@ -45,7 +45,7 @@ def folder(tmp_path):
 
 def test_the_report_is_redrawn_from_what_is_kept(folder):
   text = report.write(folder, str(folder / "data"))
-  assert "| DFN, 100 % | 100.0% | 98,304 | 0.000 | 0.000 | 0.900 |" in text
+  assert "| DFN, 100 % | 100.0% | 65,536 | 0.000 | 0.000 | 0.900 |" in text
   assert "MetaCLIP's t: 3 (MetaCLIP). Commit 0123456789ab." in text
   names = (quality.JSON, report.CHART, "README.md")
   before = [(folder / name).read_bytes() for name in names]
