@@ -161,10 +161,11 @@ def block(facts: Mapping[str, Any]) -> str:
     for name, row in facts["selections"].items()
     if "t" in row
   )
+  head, _, changes = facts["commit"].partition("+")
+  commit = f"{head[:12] or 'unknown'}{' with changes' if changes else ''}"
   return (
     f"![quality of filters and selections over purity]({CHART})\n\n{filters}"
-    f"\n\n{selected}\n\nMetaCLIP's t: {ts}. Commit"
-    f" {facts['commit'][:12] or 'unknown'}."
+    f"\n\n{selected}\n\nMetaCLIP's t: {ts}. Commit {commit}."
   )
 
 

@@ -82,7 +82,7 @@ STUDY = claims.Study(
   ),
   chart=claims.Lines("right pairs among those of the filter, %"),
   num_seeds=3,
-  run_minutes=2.0,
+  run_minutes=1.5,
 )
 
 
