@@ -141,6 +141,10 @@ def _data() -> ml_collections.ConfigDict:
   data.video = _video()
   # Tokens that a caption is cut or padded to.
   data.num_tokens = 16
+  # Tokens that a caption of training is cut or padded to, fewer than
+  # num_tokens, so that a first phase costs less (CLIPA, arXiv 2305.07017, cuts
+  # captions so); 0 takes num_tokens. Evaluations take num_tokens always.
+  data.train_num_tokens = 0
   # False: a caption of more tokens is a fault of its example.
   data.cut_captions = True
   # Provenances of texts that are not trained on: "augmented" (short texts in

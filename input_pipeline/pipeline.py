@@ -65,6 +65,7 @@ class DataConfig:
   num_prefetch_batches: marks.Local[int]
   image_protocol: marks.Free[str] = ""
   cut_captions: marks.Fixed[bool] = True
+  train_num_tokens: marks.Fixed[int] = 0
   video: sampling.VideoConfig = sampling.VideoConfig()
   leave_out: marks.Fixed[tuple[str, ...]] = ()
   answers_path: marks.Fixed[str] = ""
@@ -270,6 +271,7 @@ def make_train_dataset(
   opened = open_sources(config) if opened is None else opened
   names = sorted(opened)  # a config's order must not matter
   tokenizer = tokenizer or make_tokenizer(config, opened)
+  length = config.train_num_tokens or tokenizer.num_tokens
   sections = [config.sources[name] for name in names]
   make_example = examples.Maker(
     sources=tuple(
@@ -288,7 +290,7 @@ def make_train_dataset(
     max_caption_chars=config.max_caption_chars,
     image_size=config.image_size,
     augmentation=config.augmentation,
-    tokenizer=tokenizer,
+    tokenizer=tokenizer.of_length(length),
     with_labels=with_labels,
     classes=classes,
     seed=examples.example_seed(seed),

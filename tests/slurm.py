@@ -30,7 +30,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin={task_plugin}
 SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
@@ -59,9 +59,12 @@ class Slurm:
 
   Attributes:
     folder: state, sockets and logs.
+    is_bound: whether a task and its threads stay on the processors that are
+      its own, as on a cluster.
   """
 
   folder: pathlib.Path
+  is_bound: bool = False
   _daemons: list[subprocess.Popen] = dataclasses.field(default_factory=list)
 
   @property
@@ -83,7 +86,10 @@ class Slurm:
     key.chmod(0o400)
     (self.folder / "slurm.conf").write_text(
       _CONFIG.format(
-        host=socket.gethostname(), folder=self.folder, ports=_ports(2)
+        host=socket.gethostname(),
+        folder=self.folder,
+        ports=_ports(2),
+        task_plugin="task/affinity" if self.is_bound else "task/none",
       )
     )
     self._daemon(

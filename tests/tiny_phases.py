@@ -19,6 +19,8 @@ NAMES = ("prompted", "plain", "large")
 # Steps of each phase.
 STEPS = (6, 6, 4)
 _SIDE = 24
+# Tokens of a text in training, before the last phase.
+NUM_TOKENS = 4
 _LONG = "a square of colour {} on a wall"
 
 
@@ -26,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
   """Return tests/tiny.py's towers under UniCL, on colours.
 
   Texts of one or two words are wrapped in prompts, and left out from the second
-  phase on; images of 16 pixels have 24 in the third.
+  phase on; images of 16 pixels have 24 in the third, and texts of 4 tokens 8.
   """
   config = tiny.get_config()
   config.evaluate.sets = ml_collections.ConfigDict()
@@ -34,6 +36,7 @@ def get_config() -> ml_collections.ConfigDict:
     format="folder",
     short_templates=("a photo of the {}.", "a cropped photo of {}."),
   )
+  config.data.train_num_tokens = NUM_TOKENS
   for tower in (config.model.image, config.model.text):
     tower.depth = 1
   config.loss.name = "unicl"
@@ -43,7 +46,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.checkpoint.every_steps = 4
   config.batch_size = 8
   large = {
-    "data": {"image_size": _SIDE},
+    "data": {"image_size": _SIDE, "train_num_tokens": 0},
     "batch_size": 4,
     "optimizer": {"learning_rate": 1e-4, "warmup_steps": 1},
   }

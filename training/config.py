@@ -160,6 +160,9 @@ class Config:
       self.num_largest_updates,
       self._other_tasks,
     )
+    others = [*self._other_tasks]
+    others += [x for x in ("captioning", "curating") if getattr(self, x).is_on]
+    section_checks.check_train_length(self.data, self.text_lengths, others)
     self._check_weight()
     self.curating.check(self.batch_size)
     if self.curating.is_on:

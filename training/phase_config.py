@@ -49,6 +49,7 @@ CHANGEABLE = (
   r"data\.sources\..*",
   r"data\.augmentation\..*",
   r"data\.(image_size|languages|leave_out|max_caption_chars|cut_captions)",
+  r"data\.train_num_tokens",
   r"loss\..*",
   r"decoding\.weight",
   r"distillation\..*",

@@ -73,6 +73,40 @@ def check_patch_counts(
     )
 
 
+def check_train_length(
+  data: pipeline.DataConfig, lengths: Sequence[int], others: Sequence[str]
+) -> None:
+  """Refuse a length of training's captions that a run cannot have.
+
+  Args:
+    data: section `data`.
+    lengths: text_lengths of the config.
+    others: sections whose losses read whole captions.
+  """
+  length, field = data.train_num_tokens, "data.train_num_tokens"
+  if not length:
+    return
+  if not 2 <= length < data.num_tokens:  # one token and the end of text
+    checks.refuse(
+      f"{field} must be 0, or at least 2 and below"
+      f" data.num_tokens={data.num_tokens}; got {length}"
+    )
+  if not data.cut_captions:
+    checks.refuse(
+      f"{field} must be 0 with data.cut_captions=False, which calls a longer"
+      f" caption a fault; got {length}"
+    )
+  if lengths and lengths[-1] >= length:
+    checks.refuse(
+      f"text_lengths must be below {field}={length}; got {tuple(lengths)}"
+    )
+  for section in others:
+    checks.refuse(
+      f"{field} must be 0 with config.{section}, which reads whole captions;"
+      f" got {length}"
+    )
+
+
 def check_fusion(
   fusion: fusion_config.FusionConfig,
   data: pipeline.DataConfig,

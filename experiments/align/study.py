@@ -8,7 +8,7 @@ from experiments.studies import claims
 from experiments.sweeps import study
 
 _SPLIT = "data.sources.main.split"
-_CHANCE = 1 / emoji_run.NUM_TEST
+_CHANCE = 10 / emoji_run.NUM_TEST
 _OTHERS = tuple(x for x in emoji_styles.LANGUAGES if x != "en")
 _HELD_SCALE = ((r"log_scale", True), (r".*", False))
 _NOISY = {_SPLIT: "noisy"}
@@ -42,12 +42,12 @@ STUDY = claims.Study(
     claims.Arm("all pairs, 28 languages", {_SPLIT: "languages"}),
   ),
   figures=(
-    claims.Figure("image to text", "en/image_to_text/R@1", chance=_CHANCE),
-    claims.Figure("text to image", "en/text_to_image/R@1", chance=_CHANCE),
+    claims.Figure("image to text", "en/image_to_text/R@10", chance=_CHANCE),
+    claims.Figure("text to image", "en/text_to_image/R@10", chance=_CHANCE),
     *(
       claims.Figure(
         f"{language}, text to image",
-        f"{language}/text_to_image/R@1",
+        f"{language}/text_to_image/R@10",
         chance=_CHANCE,
       )
       for language in _OTHERS

@@ -1,4 +1,4 @@
-"""Study of FLIP and CLIPA: patches seen against accuracy."""
+"""Study of FLIP and CLIPA: FLOPs against accuracy."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,26 +25,31 @@ _ARMS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "FLIP, without the last phase",
     {"patch_dropout": 0.5, "has_whole": False},
   ),
-  "24 pixels": ("CLIPA", {"image_size": 24}),
-  "36 pixels": ("CLIPA", {"image_size": 36}),
+  "24 pixels": ("CLIPA, pictures", {"image_size": 24}),
+  "36 pixels": ("CLIPA, pictures", {"image_size": 36}),
+  "4 tokens of text": ("CLIPA, texts", {"num_tokens": 4}),
+  "24 pixels, 4 tokens of text": (
+    "CLIPA, both",
+    {"image_size": 24, "num_tokens": 4},
+  ),
 }
 
 STUDY = claims.Study(
   claim=(
-    "With a part of the patches, or smaller pictures, and a short last phase of"
-    " whole ones, a run is nearly as good at a part of the cost, and better at"
-    " the same cost."
+    "With a part of the patches, or smaller pictures and shorter texts, and a"
+    " short last phase of whole ones, a run is nearly as good at a part of the"
+    " cost, and better at the same cost."
   ),
   source="arXiv 2212.00794; arXiv 2305.07017",
   arms=tuple(
     claims.Arm(
-      name, config.changes(**fields), group=line, x=config.patches(**fields)
+      name, config.changes(**fields), group=line, x=config.gflops(**fields)
     )
     for name, (line, fields) in _ARMS.items()
   ),
   figures=tuple(
     claims.Figure(
-      f"{split}, {label}", f"{split}/{direction}/R@1", chance=1 / number
+      f"{split}, {label}", f"{split}/{direction}/R@10", chance=10 / number
     )
     for split, number in (
       ("test", emoji_run.NUM_TEST),
@@ -64,9 +69,11 @@ STUDY = claims.Study(
       ("half of the patches, to the end", "half of the patches"),
       ("whole", "36 pixels"),
       ("whole", "24 pixels"),
+      ("whole", "4 tokens of text"),
+      ("whole", "24 pixels, 4 tokens of text"),
     )
   ),
-  chart=claims.Lines("millions of patches seen"),
+  chart=claims.Lines("GFLOP of a run"),
   num_seeds=3,
   run_minutes=2.0,
 )

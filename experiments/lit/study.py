@@ -31,8 +31,8 @@ STUDY = claims.Study(
   figures=tuple(
     claims.Figure(
       f"{name}, {direction.replace('_', ' ')}",
-      f"{name}/{direction}/R@1",
-      chance=1 / count,
+      f"{name}/{direction}/R@10",
+      chance=10 / count,
     )
     for name, count in _FIGURES
     for direction in _DIRECTIONS

@@ -45,11 +45,5 @@ def changes(width: int, num_examples: int) -> Mapping[str, Any]:
 
 
 def compute(width: int, num_examples: int) -> float:
-  """Return the GFLOPs of a run's matrix products, forward and backward.
-
-  A layer of width D has 12 D^2 weights, and each weight costs 6 FLOPs a token:
-  16 patches in 3 layers, 16 tokens of text in 1.
-  """
-  weights = 12 * width**2
-  tokens = 16 * 3 + 16 * 1
-  return 6 * weights * tokens * num_examples / 1e9
+  """Return the GFLOPs of a run's matrix products."""
+  return emoji_run.gflops(num_examples, width=width)

@@ -71,6 +71,29 @@ def length_changes(num_examples: int, batch_size: int) -> Mapping[str, int]:
   }
 
 
+def gflops(
+  num_examples: float,
+  *,
+  width: int = 128,
+  num_patches: float = 16,
+  num_tokens: float = 16,
+) -> float:
+  """Return the GFLOPs of a run's matrix products, forward and backward.
+
+  A layer of width D has 12 D^2 weights, and each weight costs 6 FLOPs a token:
+  patches go through 3 layers, tokens of text through 1. Attention's products of
+  two activations and the optimizer are not counted.
+
+  Args:
+    num_examples: pairs of the run.
+    width: width of both towers.
+    num_patches: patches of a picture.
+    num_tokens: tokens of a text, padding too.
+  """
+  weights = 12 * width**2
+  return 6 * weights * (3 * num_patches + num_tokens) * num_examples / 1e9
+
+
 def records(split: str) -> ml_collections.ConfigDict:
   """Return the source of a split of emoji_styles."""
   return sources.source(

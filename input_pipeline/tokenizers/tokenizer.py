@@ -64,6 +64,11 @@ class Tokenizer:
     """Return ids, int32 [N, num_tokens]."""
     return self.rule.pack([self.ids(text) for text in texts])
 
+  def of_length(self, num_tokens: int) -> "Tokenizer":
+    """Return the same tokenizer with rows of another length."""
+    rule = dataclasses.replace(self.rule, num_tokens=num_tokens)
+    return dataclasses.replace(self, rule=rule)
+
   def ids(self, text: str) -> list[int]:
     """Return the ids of a text, cleaned, without marks; none is cut off."""
     return self.codec.encode(cleaning.CLEANINGS[self.rule.clean](text))

@@ -94,6 +94,16 @@ def test_batch(tiny):
   assert batch["tokens"].dtype == np.int32
 
 
+def test_training_cuts_captions_to_its_own_length(tiny):
+  """Rows are those of a tokenizer of that length: the end of text is there."""
+  short = dataclasses.replace(tiny, train_num_tokens=4)
+  tokens, whole = (_batches(x, 1)[0]["tokens"] for x in (short, tiny))
+  assert tokens.shape == (8, 4)
+  np.testing.assert_array_equal(tokens[:, :3], whole[:, :3])
+  assert set(tokens[:, 3]) == {pipeline.make_tokenizer(tiny).eos_id}
+  assert pipeline.make_tokenizer(short).num_tokens == tiny.num_tokens
+
+
 def test_image_and_text_stay_together(tiny):
   tokenizer = pipeline.make_tokenizer(tiny)
   for batch in _batches(tiny, 10):

@@ -8,6 +8,7 @@ from configs.parts import phases
 from tests import runs, tiny, tiny_phases
 from training import config as config_lib
 from training import schedule
+from training.objectives import pairs as objective
 
 
 def _config(**named):
@@ -47,6 +48,11 @@ def test_changes_hold_for_all_later_phases():
   assert large.data.image_size == 24
   assert large.model.image.image_size == 24, "the tower follows the data"
   assert plain.model.image.image_size == 16
+  lengths = [
+    objective.shapes(x).tokens.shape[1] for x in (prompted, plain, large)
+  ]
+  assert lengths == [tiny_phases.NUM_TOKENS, tiny_phases.NUM_TOKENS, 8]
+  assert plain.model.text.num_tokens == 8, "the tower has all positions"
 
 
 def test_an_own_schedule_begins_and_ends_with_its_phase():

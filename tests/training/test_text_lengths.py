@@ -121,3 +121,27 @@ def test_ignores_padding_says_what_the_tower_does(pool, mask_padding, causal):
   run = jax.jit(embed_texts)
   gap = np.abs(run(params, tokens) - run(params, tokens[:, :5])).max()
   assert (gap < 1e-5) == config.model.text.ignores_padding
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"data.train_num_tokens": 1}, r"0, or at least 2 and below .*=8; got 1"),
+    ({"data.train_num_tokens": 8}, r"below data\.num_tokens=8; got 8"),
+    (
+      {"data.train_num_tokens": 4, "data.cut_captions": False},
+      r"train_num_tokens must be 0 with data\.cut_captions=False, .*got 4",
+    ),
+    (
+      {"data.train_num_tokens": 4, "text_lengths": (3, 5), **_CAUSAL},
+      r"text_lengths must be below data\.train_num_tokens=4; got \(3, 5\)",
+    ),
+    (
+      {"data.train_num_tokens": 4, "curating.filter_ratio": 0.5},
+      r"train_num_tokens must be 0 with config\.curating, which reads whole",
+    ),
+  ],
+)
+def test_lengths_of_training_that_are_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    runs.make_config({"data.num_tokens": 8} | changes)

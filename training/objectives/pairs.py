@@ -129,7 +129,10 @@ def array_shapes(
   """Return shape of a row and dtype of the arrays that `batch_of` reads."""
   shapes: dict[str, tuple[tuple[int, ...], Any]] = {
     **config.data.augmentation.shapes(config.data.image_size),
-    "tokens": ((config.data.num_tokens,), np.int32),
+    "tokens": (
+      (config.data.train_num_tokens or config.data.num_tokens,),
+      np.int32,
+    ),
   }
   if config.loss.needs_labels:
     shapes["labels"] = ((), np.int32)

@@ -228,10 +228,7 @@ def _tokenizer_of(path: str, config: config_lib.Config) -> tokenizers.Tokenizer:
     made = published_inputs.tokenizer(path, theirs, files)
   else:
     made = find_tokenizer(folder, _config_of(folder))
-  num_tokens = config.data.num_tokens
-  return dataclasses.replace(
-    made, rule=dataclasses.replace(made.rule, num_tokens=num_tokens)
-  )
+  return made.of_length(config.data.num_tokens)
 
 
 def _new_protocol(config: config_lib.Config) -> model_inputs.Protocol:

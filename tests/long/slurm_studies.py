@@ -1,0 +1,76 @@
+"""Studies as arrays of a real Slurm: the figures that are committed.
+
+python -m pytest tests/long/slurm_studies.py
+
+An array takes as long as its study, 20 to 40 minutes on two processors. A
+trial is bound to one of the node's two processors, as in the sweeps of
+--max_parallel=2 on two processors whose results are committed. They are equal
+to the last bit on a processor of the same kind with the same versions. Data are
+those of the README of experiments/NAME, in cache/.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments.studies import outcomes, study_files
+from tests import programs, runs, slurm
+
+_PATIENCE = 3 * 60 * 60
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+  """Return a cluster of this machine, whose tasks have a processor each."""
+  programs.need(slurm.missing(), "slurm-wlm and munge, as root")
+  made = slurm.Slurm(tmp_path_factory.mktemp("slurm"), is_bound=True)
+  try:
+    made.start()
+    yield made
+  finally:
+    made.stop()
+
+
+def _launch(cluster, name, root):
+  return subprocess.run(
+    [
+      *(sys.executable, "main.py", "--task=launch", "--job_per_trial"),
+      *("--on=launch/slurm.sbatch", "--", "--task=sweep"),
+      f"--config=experiments/{name}/config.py",
+      f"--study=experiments/{name}/study.py",
+      f"--workdir={root}",
+    ],
+    env={
+      **os.environ,
+      **cluster.env,
+      "PYTHON": sys.executable,
+      "SBATCH_OUTPUT": str(root.with_name(f"{name}-%a.log")),
+    },
+    cwd=runs.ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+@pytest.mark.parametrize("name", ["openclip", "flip"])
+def test_an_array_has_the_committed_figures(cluster, tmp_path, name):
+  folder = pathlib.Path(runs.ROOT, "experiments", name)
+  study = study_files.load(folder / "study.py")
+  committed = outcomes.read(study, folder / outcomes.JSON)
+  root = tmp_path / name
+  done = _launch(cluster, name, root)
+  assert done.returncode == 0, done.stderr
+  job = done.stdout.split()[-1]
+  deadline = time.monotonic() + _PATIENCE
+  while states := cluster.call("squeue", "-h", "-r", "-j", job, "-o", "%T"):
+    assert time.monotonic() < deadline, states
+    time.sleep(5)
+  found = outcomes.from_sweep(study, root)
+  named = {(x["arm"], x["seed"]): x["figures"] for x in committed["trials"]}
+  for trial in found["trials"]:
+    assert trial["figures"] == named[trial["arm"], trial["seed"]]
