@@ -64,7 +64,7 @@ def draw(outcome: outcomes.Outcome, lines: Mapping[str, Line]) -> str:
     _draw_shots(right, outcome)
     for plot in (left, right):
       plot.legend(loc="best", fontsize=9, handlelength=1.8)
-  return drawing.as_file(canvas)
+  return drawing.file_text(canvas)
 
 
 def _draw_scatter(

@@ -103,9 +103,24 @@ def make(
   """Write all files that do not exist yet."""
   if (out / "facts.json").exists():
     return
+  icons, held_out = read(package, num_pool + num_trusted)
+  write(package, icons, held_out, out, num_pool=num_pool)
+
+
+def write(
+  package: icon_sets.Package,
+  icons: Sequence[icon_sets.Icon],
+  held_out: Sequence[icon_sets.Icon],
+  out: pathlib.Path,
+  *,
+  num_pool: int,
+) -> None:
+  """Write all files that do not exist yet, from icons that `read` returned.
+
+  The first `num_pool` icons are the pool's, the rest the clean set's.
+  """
   for folder in ("pool", "trusted", "heldout", "tokenizer"):
     (out / folder).mkdir(parents=True, exist_ok=True)
-  icons, held_out = _read(package, num_pool + num_trusted)
   pool = web_noise.corrupt(icons[:num_pool], package.titles, SALT)
   trusted = [
     web_noise.clean_pair(
@@ -246,10 +261,14 @@ def write_tar(
   return digests
 
 
-def _read(
+def read(
   package: icon_sets.Package, num_icons: int
 ) -> tuple[list[icon_sets.Icon], list[icon_sets.Icon]]:
-  """Return `num_icons` icons, by hash, and all icons of HELD_OUT."""
+  """Return `num_icons` icons, by hash, and all icons of HELD_OUT.
+
+  Raises:
+    ValueError: the package has fewer icons that may be used.
+  """
   icons, held_out = [], []
   with progress.Progress("Reading icon sets", len(package.titles)) as bar:
     for prefix in package.titles:

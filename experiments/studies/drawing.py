@@ -51,7 +51,7 @@ _MOST_TICKS = 6
 
 def chart(study: claims.Study, outcome: outcomes.Outcome) -> str:
   """Return the chart as a file's text, the same for the same outcome."""
-  return as_file(_canvas(study, outcome))
+  return file_text(_canvas(study, outcome))
 
 
 def page_chart(
@@ -71,7 +71,7 @@ def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
     else:
       _draw_columns(plot, study, outcome, study.figures[0])
     plot.set_axis_off()
-  return as_file(canvas)
+  return file_text(canvas)
 
 
 def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
@@ -284,8 +284,8 @@ def _legend_columns(labels: Sequence[str], columns: int) -> int:
   return max(1, min(len(labels), fitting))
 
 
-def as_file(canvas: figure.Figure) -> str:
-  """Return a drawing as a file's text, in the colours of page.css on white."""
+def file_text(canvas: figure.Figure) -> str:
+  """Return a drawing in the colours of chart_style as a file's text."""
   buffer = io.StringIO()
   # Reproducible bytes, and text as text instead of paths.
   with mpl.rc_context({"svg.hashsalt": "study", "svg.fonttype": "none"}):
