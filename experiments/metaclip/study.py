@@ -38,7 +38,7 @@ STUDY = claims.Study(
     " matches; with a t for each language, from the same tail, English is"
     " better than with one list of all languages' entries, or with one t."
   ),
-  source="arXiv 2309.16671, the ablation of t; arXiv 2507.22062, that of t",
+  source="arXiv 2309.16671 and 2507.22062, their ablations of t",
   arms=(
     claims.Arm(RAW, {}),
     *(
