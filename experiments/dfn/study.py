@@ -34,9 +34,7 @@ STUDY = claims.Study(
     " that it selects, how good a model it is does not; and balancing before"
     " filtering is better than either alone."
   ),
-  source=(
-    "arXiv 2309.17425, abstract and section 3; balancing before it: ours"
-  ),
+  source=("arXiv 2309.17425, abstract; balancing before it: ours"),
   arms=(
     _arm(RAW, ""),
     _arm(RANDOM, "random"),
