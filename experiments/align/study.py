@@ -10,6 +10,8 @@ from experiments.sweeps import study
 _SPLIT = "data.sources.main.split"
 _CHANCE = 10 / emoji_run.NUM_TEST
 _OTHERS = tuple(x for x in emoji_styles.LANGUAGES if x != "en")
+# British names are nearly the American ones.
+_FOREIGN = tuple(x for x in _OTHERS if x != "en-gb")
 _HELD_SCALE = ((r"log_scale", True), (r".*", False))
 _NOISY = {_SPLIT: "noisy"}
 
@@ -44,6 +46,11 @@ STUDY = claims.Study(
   figures=(
     claims.Figure("image to text", "en/image_to_text/R@10", chance=_CHANCE),
     claims.Figure("text to image", "en/text_to_image/R@10", chance=_CHANCE),
+    claims.Figure(
+      f"mean of {len(_FOREIGN)} other languages, text to image",
+      tuple(f"{x}/text_to_image/R@10" for x in _FOREIGN),
+      chance=_CHANCE,
+    ),
     *(
       claims.Figure(
         f"{language}, text to image",
@@ -64,6 +71,7 @@ STUDY = claims.Study(
       ("all pairs, clean", "all pairs, 28 languages"),
     )
   ),
+  num_columns=3,
   num_seeds=3,
   run_minutes=2.0,
 )

@@ -139,6 +139,8 @@ class Study:
     run_minutes: expected minutes of a run on 2 cores; None where unknown.
     seed: config field of the seed; in a chain, "train.seed", or the fields of
       several tasks.
+    num_columns: figures that have a column in the table of arms and a panel
+      in the chart; the others have a row in a table of their own.
 
   Raises:
     ValueError: a field is not usable; the message names it.
@@ -153,6 +155,7 @@ class Study:
   num_seeds: int = 3
   run_minutes: float | None = None
   seed: str | tuple[str, ...] = "seed"
+  num_columns: int = 6
 
   def __post_init__(self) -> None:
     for field in ("claim", "source"):
@@ -177,6 +180,7 @@ class Study:
     if not isinstance(self.chart, Lines | Dots):
       raise ValueError(f"chart must be Lines or Dots; got {self.chart!r}")
     _check_number("num_seeds", self.num_seeds, int, _MIN_SEEDS)
+    _check_number("num_columns", self.num_columns, int, 1)
     if self.run_minutes is not None:
       _check_number("run_minutes", self.run_minutes, int | float, 0)
     _check_names("arms", "name", [arm.name for arm in self.arms])

@@ -1,7 +1,7 @@
 """Charts of a study as SVG: lines over x, or a row of dots for each arm.
 
 Means over seeds have error bars of one sample standard deviation, and a dot for
-each seed beside them. The first four figures are drawn. In a file, colours are
+each seed beside them. Up to four figures are drawn. In a file, colours are
 those of page.css on white; on a page they are its variables.
 """
 
@@ -75,7 +75,7 @@ def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
 
 
 def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
-  num = min(len(study.figures), MOST_FIGURES)
+  num = min(len(study.figures), study.num_columns, MOST_FIGURES)
   columns = min(num, _COLUMNS)
   rows = math.ceil(num / columns)
   is_lines = isinstance(study.chart, claims.Lines)

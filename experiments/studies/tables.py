@@ -6,8 +6,6 @@ from experiments.studies import claims, outcomes, significance
 from training.comparison import figures as figures_lib
 
 _SECONDS = 60.0
-# Figures that have a column; in a table of their own, others have a row.
-_MOST_COLUMNS = 6
 
 
 def block(study: claims.Study, outcome: outcomes.Outcome, svg: str) -> str:
@@ -96,7 +94,7 @@ def titled(figure: claims.Figure) -> str:
 
 def figure_columns(study: claims.Study) -> tuple[claims.Figure, ...]:
   """Return the figures that have a column in the table of arms."""
-  return study.figures[:_MOST_COLUMNS]
+  return study.figures[: study.num_columns]
 
 
 def arm_rows(study: claims.Study, outcome: outcomes.Outcome) -> list[list[str]]:
@@ -128,7 +126,7 @@ def further_rows(
       _chance(figure),
       *(_spread(outcome, arm, figure) for arm in study.arms),
     ]
-    for figure in study.figures[_MOST_COLUMNS:]
+    for figure in study.figures[study.num_columns :]
   ]
 
 

@@ -175,6 +175,7 @@ _A, _B = _study().arms
       "name in figures must be unique; 'g \\+ h'",
     ),
     ({"num_seeds": 1}, "num_seeds must be 2 or more; got 1"),
+    ({"num_columns": 0}, "num_columns must be 1 or more; got 0"),
     ({"num_seeds": 3.0}, "num_seeds must be 2 or more; got 3.0"),
     ({"run_minutes": -1}, "run_minutes must be 0 or more; got -1"),
     ({"seed": ""}, "seed must be a text"),

@@ -69,6 +69,15 @@ def test_four_figures_are_drawn_and_all_are_in_tables(outcome):
   text = tables.block(study, made, "results.svg")
   assert "| figure 4 | figure 5 | minutes |" in text
   assert "| figure 7 | 0.070 | 0.120 ± 0.020 | " in text
+  two = synthetic.make(figures=figures, comparisons=(), num_columns=2)
+  texts = _texts(drawing.chart(two, made))
+  assert [x for x in texts if x.startswith("figure")] == [
+    "figure 0",
+    "figure 1",
+  ]
+  text = tables.block(two, made, "results.svg")
+  assert "| figure 0 | figure 1 | minutes |" in text
+  assert "| figure 2 | 0.020 | " in text
 
 
 def test_a_chart_of_a_page_has_the_colours_of_the_page(outcome):
