@@ -3,7 +3,7 @@
   python -m experiments.openclip.law
 
 Read from results.json beside this file; written into the block of README.md
-between <!-- law --> and <!-- /law -->.
+between <!-- law --> and <!-- /law -->, and drawn as law.svg.
 
 The law is error = a * compute^-b, with error 1 - R@10, fitted by least squares
 of the logarithms on the arms that no arm of less or equal compute beats (the
@@ -20,15 +20,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import app, flags
 
-from experiments.openclip import config
+from experiments.openclip import config, law_chart
 from experiments.openclip import study as study_lib
 from experiments.parts import program
 from experiments.studies import claims, marked_text, outcomes, report
 from runtime import failures
+from runtime.storage import whole_files
 from training.comparison import figures as figures_lib
 from training.comparison import paired_seeds
 
 MARK = "law"
+_CHART = "law.svg"
 _FOLDER = pathlib.Path(__file__).parent
 _FLAGS = flags.FlagValues()
 
@@ -51,14 +53,24 @@ class Law:
   measured: float
   arms: tuple[str, ...]
 
+  def error(self, compute_N: np.ndarray) -> np.ndarray:
+    """Return the errors that the law expects, from GFLOPs."""
+    return self.factor * compute_N**-self.exponent
+
 
 def main(argv: Sequence[str]) -> None:
-  """Write the block of README.md."""
+  """Write the block of README.md, and the chart."""
   if len(argv) > 1:
     raise app.UsageError(f"arguments must be flags; got {argv[1:]}")
   try:
     outcome = outcomes.read(study_lib.STUDY, _FOLDER / outcomes.JSON)
     text = block(study_lib.STUDY, outcome)
+    found = {
+      figure.label: laws(study_lib.STUDY, outcome, figure)
+      for figure in study_lib.STUDY.figures
+    }
+    drawn = law_chart.draw(study_lib.STUDY, outcome, found)
+    whole_files.write(_FOLDER / _CHART, drawn.encode())
     readme = _FOLDER / report.README
     marked_text.write(readme, marked_text.replaced(readme, MARK, text))
   except failures.RunError as error:
@@ -162,8 +174,8 @@ def block(study: claims.Study, outcome: outcomes.Outcome) -> str:
   )
   width, number = config.HELD_OUT
   return (
-    f"{table}\n\nThe law has not seen the arm of width {width} with"
-    f" {number:,} pairs. Means ± sample standard deviations over seeds; the"
+    f"![Error over compute with the law]({_CHART})\n\n{table}\n\nThe law"
+    f" has not seen the arm of width {width} with {number:,} pairs. Means ± sample standard deviations over seeds; the"
     " interval is Student's paired t."
   )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.openclip import config, law, study
+from experiments.openclip import config, law, law_chart, study
 from runtime import failures
 
 FIGURE = study.STUDY.figures[0]
@@ -63,3 +63,16 @@ def test_errors_that_do_not_fall_are_refused():
   rising = _outcome(lambda arm, seed: 0.1 + 1e-5 * arm.x)
   with pytest.raises(failures.RunError, match="needs three arms"):
     law.laws(study.STUDY, rising, FIGURE)
+
+
+def test_the_chart_has_a_panel_for_each_figure_and_the_held_out_arm():
+  outcome = _outcome(_exact)
+  found = {
+    figure.label: law.laws(study.STUDY, outcome, figure)
+    for figure in study.STUDY.figures
+  }
+  svg = law_chart.draw(study.STUDY, outcome, found)
+  for figure in study.STUDY.figures:
+    assert f"1 - {figure.label}" in svg
+  assert "width 128, held out" in svg
+  assert svg == law_chart.draw(study.STUDY, outcome, found)
