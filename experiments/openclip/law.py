@@ -176,7 +176,8 @@ def block(study: claims.Study, outcome: outcomes.Outcome) -> str:
   return (
     f"![Error over compute with the law]({_CHART})\n\n{table}\n\nThe law"
     f" has not seen the arm of width {width} with {number:,} pairs. Means ±"
-    " sample standard deviations over seeds; the interval is Student's paired t."
+    " sample standard deviations over seeds; the interval is that of Student's"
+    " paired t."
   )
 
 
