@@ -66,18 +66,18 @@ def _draw_arms(
   """Draw a dot for each run, coloured by width; hollow where held out."""
   groups = list(dict.fromkeys(arm.group for arm in study.arms))
   for number, group in enumerate(groups):
-    arms = [arm for arm in study.arms if arm.group == group]
     for is_held_out in (False, True):
-      points = [
-        (arm.x, 1 - value)
-        for arm in arms
-        if (arm.x == config.compute(*config.HELD_OUT)) == is_held_out
+      points_N2 = [
+        (arm.x or 0.0, 1 - value)  # each arm of the study has its compute
+        for arm in study.arms
+        if arm.group == group
+        and (arm.x == config.compute(*config.HELD_OUT)) == is_held_out
         for value in outcomes.values(outcome, arm, one).values()
       ]
-      if not points:
+      if not points_N2:
         continue
       plot.plot(
-        *np.transpose(points),
+        *np.array(points_N2).T,
         color=chart_style.SERIES[number],
         linestyle="",
         marker="o",
