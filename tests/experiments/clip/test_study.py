@@ -4,7 +4,15 @@ import pytest
 
 from experiments.clip import config as config_file
 from experiments.clip import labels, study
+from experiments.parts import emoji_run
 from training import config as config_lib
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_with_emoji(tmp_path, monkeypatch):
+  """Work where the folder of the drawings is, as a config's check asks."""
+  (tmp_path / emoji_run.FOLDER).mkdir(parents=True)
+  monkeypatch.chdir(tmp_path)
 
 
 def _config(variant, changes=None, task=""):
