@@ -7,9 +7,8 @@ from typing import Protocol
 import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
-from scipy import special, stats
+from scipy import special
 
-from evaluators.metrics import intervals
 from experiments.clip import study as study_lib
 from experiments.studies import claims, drawing, outcomes
 from runtime.pages import chart_style
@@ -124,14 +123,12 @@ def _draw_line(
       for line in lines.values()
     ]
   )
-  num = len(y_SN)
-  quantile = float(stats.t.ppf((1 + intervals.LEVEL) / 2, num - 1))
-  half_N = quantile * y_SN.std(axis=0, ddof=1) / num**0.5
-  mean_N = y_SN.mean(axis=0)
-  color = chart_style.SERIES[0]
-  plot.plot(x_N, mean_N, color=color, label="line of the classifiers, 95 %")
-  plot.fill_between(
-    x_N, mean_N - half_N, mean_N + half_N, color=color, alpha=0.15, linewidth=0
+  drawing.draw_mean(
+    plot,
+    x_N,
+    y_SN,
+    color=chart_style.SERIES[0],
+    label="line of the classifiers, 95 %",
   )
 
 

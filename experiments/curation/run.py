@@ -10,13 +10,12 @@ a time.
 
 import json
 import pathlib
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from experiments.curation import heldout, report
+from experiments.curation import heldout, packaged_metadata, report
+from experiments.parts import main_process
 from runtime.storage import whole_files
 
 _DATA = flags.DEFINE_string(
@@ -78,21 +77,12 @@ def select(arm: str, data: pathlib.Path, out: pathlib.Path) -> None:
     f"--config.cache_dir={data}/cache",
   ]
   if arm == "metaclip":
-    metadata = data / "metadata"
-    if not (metadata / "metadata.json").exists():
-      _main(
-        *("--task=metadata", f"--out={metadata}"),
-        "--config=configs/curate/metadata.py:packages",
-      )
-    args += [
-      f"--config.steps.{step}.metadata={metadata}/en.txt"
-      for step in ("match", "balance", "balanced")
-    ]
+    args += packaged_metadata.flags_of(data / "metadata")
   if arm == "dfn":
     _train("filter", out / "filter", data, seed=0)
     _evaluate(out / "filter", data)
     args.append(f"--config.steps.embed.model={out}/filter")
-  _main(*args)
+  main_process.run(*args)
 
 
 def train(arm: str, seed: int, data: pathlib.Path, out: pathlib.Path) -> None:
@@ -115,7 +105,7 @@ def _train(
 ) -> None:
   tars = "trusted" if variant == "filter" else "pool"
   steps = _TOTAL_STEPS.value
-  _main(
+  main_process.run(
     *(f"--config={_CONFIG}:{variant}", f"--workdir={folder}"),
     *(f"--config.seed={seed}", f"--config.data.cache_dir={data}/cache"),
     f"--config.data.sources.main.path={data}/{tars}/*.tar",
@@ -128,13 +118,6 @@ def _train(
 def _evaluate(folder: pathlib.Path, data: pathlib.Path) -> None:
   results = json.dumps(heldout.evaluate(folder, data), indent=2)
   whole_files.write(folder / "heldout.json", results.encode() + b"\n")
-
-
-def _main(*args: str) -> None:
-  # A separate process: a run that was stopped resumes from its checkpoint, and
-  # two models are never in memory at once.
-  print(" ".join(("python main.py", *args)), flush=True)
-  subprocess.run([sys.executable, "main.py", *args], check=True)
 
 
 if __name__ == "__main__":

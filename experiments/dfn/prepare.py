@@ -22,15 +22,13 @@ one. It begins processes of main.py in the current folder, the repository's.
 """
 
 import pathlib
-import subprocess
-import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments.curation import prepare_icons
+from experiments.curation import packaged_metadata, prepare_icons
 from experiments.dfn import config, filter_pairs, quality, selections
-from experiments.parts import icon_sets, program
+from experiments.parts import icon_sets, main_process, program
 from runtime.storage import strict_json, whole_files
 
 # Flags of this program, beside main.py's of the same names.
@@ -107,7 +105,7 @@ def _train(name: str, out: pathlib.Path) -> None:
     **config.length_changes(num_examples),
     "data.sources.main.subset": subset,
   }
-  _run(
+  main_process.run(
     *(f"--config={_CONFIG}", f"--workdir={folder}"),
     *(f"--config.{field}={value}" for field, value in changes.items()),
   )
@@ -127,34 +125,18 @@ def _select(name: str, out: pathlib.Path) -> None:
   )
   args = []
   if chosen.has_balance:
-    metadata = out / "metadata"
-    if not (metadata / "metadata.json").exists():
-      _run(
-        *("--task=metadata", f"--out={metadata}"),
-        "--config=configs/curate/metadata.py:packages",
-      )
-    args += [
-      f"--config.steps.{step}.metadata={metadata}/en.txt"
-      for step in ("match", "balance", "balanced")
-    ]
+    args += packaged_metadata.flags_of(out / "metadata")
     # The captions are matched alone first, to find t.
     if not (folder / selections.T).exists():
-      _run(*common, *args, "--config.order=('match',)")
+      main_process.run(*common, *args, "--config.order=('match',)")
       selections.choose_t(out, name)
     args.append(f"--config.steps.balance.t={selections.read_t(out, name)}")
   if chosen.filter_name:
     model = selections.filter_folder(out, chosen.filter_name)
     args.append(f"--config.steps.embed.model={model}")
     args.append(f"--config.steps.top.fraction={chosen.fraction}")
-  _run(*common, *args)
+  main_process.run(*common, *args)
   selections.thin(out, name)
-
-
-def _run(*args: str) -> None:
-  # A process of its own: a run that was stopped resumes from its checkpoint,
-  # and two models are never in memory at once.
-  print(" ".join(("python main.py", *args)), flush=True)
-  subprocess.run([sys.executable, "main.py", *args], check=True)
 
 
 if __name__ == "__main__":

@@ -97,14 +97,9 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     RunError: it is missing, no JSON, or not of these filters and selections.
   """
   path = folder / quality.JSON
-  try:
-    facts = json.loads(path.read_text())
-  except FileNotFoundError as error:
-    raise failures.RunError(
-      f"{path} is missing; python -m experiments.dfn.prepare writes it"
-    ) from error
-  except ValueError as error:
-    raise failures.RunError(f"{path} must be JSON; {error}") from error
+  facts = outcomes.read_json(
+    path, f"{path} is missing; python -m experiments.dfn.prepare writes it"
+  )
   for part, names in (("filters", selections.FILTERS), ("selections", ARMS)):
     got = facts.get(part) if isinstance(facts, dict) else None
     if not isinstance(got, dict) or {*got} != {*names}:

@@ -3,7 +3,7 @@
 DFN keeps the quarter of the pool with the highest scores. MetaCLIP's t is the
 smallest whole number at which balancing is expected to keep enough pairs: a
 quarter of the pool, or half of it where a filter then keeps the better half.
-What is more than a quarter of the pool is dropped at random.
+Pairs beyond a quarter of the pool are dropped at random.
 """
 
 import dataclasses

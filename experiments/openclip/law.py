@@ -64,15 +64,12 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f"arguments must be flags; got {argv[1:]}")
   try:
     outcome = outcomes.read(study_lib.STUDY, _FOLDER / outcomes.JSON)
-    text = block(study_lib.STUDY, outcome)
-    found = {
-      figure.label: laws(study_lib.STUDY, outcome, figure)
-      for figure in study_lib.STUDY.figures
-    }
+    found = by_figure(study_lib.STUDY, outcome)
+    text = block(found)
+    readme = marked_text.replaced(_FOLDER / report.README, MARK, text)
     drawn = law_chart.draw(study_lib.STUDY, outcome, found)
     whole_files.write(_FOLDER / _CHART, drawn.encode())
-    readme = _FOLDER / report.README
-    marked_text.write(readme, marked_text.replaced(readme, MARK, text))
+    marked_text.write(_FOLDER / report.README, readme)
   except failures.RunError as error:
     raise app.UsageError(str(error)) from error
   print(text)
@@ -137,20 +134,28 @@ def laws(
   return made
 
 
-def block(study: claims.Study, outcome: outcomes.Outcome) -> str:
-  """Return the table of laws as Markdown."""
+def by_figure(
+  study: claims.Study, outcome: outcomes.Outcome
+) -> Mapping[str, Mapping[str, Law]]:
+  """Return label of a figure -> seed -> law; errors are those of `laws`."""
+  return {
+    figure.label: laws(study, outcome, figure) for figure in study.figures
+  }
+
+
+def block(found: Mapping[str, Mapping[str, Law]]) -> str:
+  """Return the table of laws, those of `by_figure`, as Markdown."""
   rows = []
-  for figure in study.figures:
-    by_seed = laws(study, outcome, figure)
+  for label, by_seed in found.items():
     difference = paired_seeds.compare(
       {seed: law.measured for seed, law in by_seed.items()},
       {seed: law.predicted for seed, law in by_seed.items()},
     )
-    assert difference is not None, figure
+    assert difference is not None, label
     low, high = difference["interval"]
     rows.append(
       (
-        figure.label,
+        label,
         *(
           figures_lib.shown(
             figures_lib.spread([getattr(law, name) for law in by_seed.values()])

@@ -6,9 +6,7 @@ from typing import Protocol
 import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
-from scipy import stats
 
-from evaluators.metrics import intervals
 from experiments.openclip import config
 from experiments.studies import claims, drawing, outcomes
 from runtime.pages import chart_style
@@ -94,17 +92,11 @@ def _draw_law(
   ends = [arm.x for arm in study.arms if arm.x is not None]
   x_N = np.geomspace(min(ends), max(ends), _NUM_POINTS)
   y_SN = np.array([np.log(law.error(x_N)) for law in by_seed.values()])
-  num = len(y_SN)
-  quantile = float(stats.t.ppf((1 + intervals.LEVEL) / 2, num - 1))
-  half_N = quantile * y_SN.std(axis=0, ddof=1) / num**0.5
-  mean_N = y_SN.mean(axis=0)
-  color = chart_style.FAINT
-  plot.plot(x_N, np.exp(mean_N), color=color, label="law, 95 % of the mean")
-  plot.fill_between(
+  drawing.draw_mean(
+    plot,
     x_N,
-    np.exp(mean_N - half_N),
-    np.exp(mean_N + half_N),
-    color=color,
-    alpha=0.15,
-    linewidth=0,
+    y_SN,
+    color=chart_style.FAINT,
+    label="law, 95 % of the mean",
+    shown=np.exp,
   )

@@ -8,13 +8,15 @@ those of page.css on white; on a page they are its variables.
 import io
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib import axes, figure, ticker
+from scipy import stats
 
+from evaluators.metrics import intervals
 from experiments.studies import claims, outcomes, tables
 from runtime.pages import chart_style
 
@@ -282,6 +284,40 @@ def _legend_columns(labels: Sequence[str], columns: int) -> int:
   longest = max(len(label) for label in labels)
   fitting = (62 if columns == 1 else 88) // (longest + 7)
   return max(1, min(len(labels), fitting))
+
+
+def draw_mean(
+  plot: axes.Axes,
+  x_N: np.ndarray,
+  y_SN: np.ndarray,
+  *,
+  color: str,
+  label: str,
+  shown: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> None:
+  """Draw the mean of the seeds' lines with its 95 % interval, of Student's t.
+
+  Args:
+    plot: axes.
+    x_N: abscissas.
+    y_SN: ordinates of a line for each seed, at least two.
+    color: colour of the line and, fainter, of the interval.
+    label: name of the line in a legend.
+    shown: function from these ordinates to those of the axes, as np.exp.
+  """
+  num = len(y_SN)
+  quantile = float(stats.t.ppf((1 + intervals.LEVEL) / 2, num - 1))
+  half_N = quantile * y_SN.std(axis=0, ddof=1) / num**0.5
+  mean_N = y_SN.mean(axis=0)
+  plot.plot(x_N, shown(mean_N), color=color, label=label)
+  plot.fill_between(
+    x_N,
+    shown(mean_N - half_N),
+    shown(mean_N + half_N),
+    color=color,
+    alpha=0.15,
+    linewidth=0,
+  )
 
 
 def file_text(canvas: figure.Figure) -> str:

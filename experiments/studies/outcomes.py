@@ -133,14 +133,9 @@ def read(study: claims.Study, path: pathlib.Path) -> Outcome:
     RunError: the file is missing or not of this schema, or its trials are not
       the study's.
   """
-  try:
-    outcome = json.loads(path.read_text())
-  except FileNotFoundError as error:
-    raise failures.RunError(
-      f"{path} is missing; give --sweep=FOLDER of --task=sweep to write it"
-    ) from error
-  except ValueError as error:
-    raise failures.RunError(f"{path} must be JSON; {error}") from error
+  outcome = read_json(
+    path, f"{path} is missing; give --sweep=FOLDER of --task=sweep to write it"
+  )
   schema = outcome.get("schema") if isinstance(outcome, dict) else None
   if schema != _SCHEMA:
     raise failures.RunError(f"{path} must have schema {_SCHEMA}; got {schema}")
@@ -163,6 +158,24 @@ def read(study: claims.Study, path: pathlib.Path) -> Outcome:
   problems += [f"arm {x!r}, seed {y} is not in the study" for x, y in kept]
   _refuse(str(path), problems)
   return outcome
+
+
+def read_json(path: pathlib.Path, missing: str) -> Any:
+  """Return the contents of a JSON file.
+
+  Args:
+    path: the file.
+    missing: message where it is not there.
+
+  Raises:
+    RunError: it is not there, or no JSON.
+  """
+  try:
+    return json.loads(path.read_text())
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise failures.RunError(missing) from error
+  except ValueError as error:
+    raise failures.RunError(f"{path} must be JSON; {error}") from error
 
 
 def values(
@@ -188,14 +201,10 @@ def _plain(changes: Mapping[str, Any]) -> Any:
 
 
 def _read(path: pathlib.Path, root: pathlib.Path) -> dict[str, Any]:
-  try:
-    return json.loads(path.read_text())
-  except (FileNotFoundError, NotADirectoryError) as error:
-    raise failures.RunError(
-      f"--sweep={root} must be a folder of --task=sweep; {path.name} is missing"
-    ) from error
-  except ValueError as error:
-    raise failures.RunError(f"{path} must be JSON; {error}") from error
+  return read_json(
+    path,
+    f"--sweep={root} must be a folder of --task=sweep; {path.name} is missing",
+  )
 
 
 def _refuse(origin: str, problems: Sequence[str]) -> None:

@@ -71,7 +71,7 @@ def test_noisy_pairs_have_the_right_captions_that_are_counted(made):
   kinds = facts["noisy"]["kinds"]
   assert sum(kinds.values()) == NUM_CLEAN
   named = [text for text in pairs.values() if "pen" in text]
-  # Those swapped have another icon's name; boilerplate and files have none.
+  # A swapped pair has another icon's name; boilerplate and files have none.
   others = kinds.get("boilerplate", 0) + kinds.get("file_name", 0)
   assert len(named) == NUM_CLEAN - others
   right = NUM_CLEAN - others - kinds.get("swapped", 0)

@@ -114,7 +114,7 @@ def test_quality_is_that_of_the_kinds(pool):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text('{"num_kept": 25}')
     (folder / selections.T).write_text("3\n")
-    # Of the 20 pairs of the first selection, all are right; of others, fewer.
+    # The first selection has 20 right pairs of 20; others have fewer.
     rows = [*range(0, 40 - 4 * number, 2), *range(1, 4 * number, 2)]
     filter_pairs.save_subset(folder / "selection.npy", uids[rows])
     selections.thin(pool, name)

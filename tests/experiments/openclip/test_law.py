@@ -37,7 +37,7 @@ def test_an_exact_law_is_found():
     assert found.exponent == pytest.approx(0.1)
     assert found.factor == pytest.approx(2 + 0.1 * int(seed))
     assert found.predicted == pytest.approx(found.measured)
-  text = law.block(study.STUDY, _outcome(_exact))
+  text = law.block(law.by_figure(study.STUDY, _outcome(_exact)))
   assert "| 0.100 ± 0.000 (3) |" in text
   assert "131,072" in text
 
@@ -67,10 +67,7 @@ def test_errors_that_do_not_fall_are_refused():
 
 def test_the_chart_has_a_panel_for_each_figure_and_the_held_out_arm():
   outcome = _outcome(_exact)
-  found = {
-    figure.label: law.laws(study.STUDY, outcome, figure)
-    for figure in study.STUDY.figures
-  }
+  found = law.by_figure(study.STUDY, outcome)
   svg = law_chart.draw(study.STUDY, outcome, found)
   for figure in study.STUDY.figures:
     assert f"1 - {figure.label}" in svg

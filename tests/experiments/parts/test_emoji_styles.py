@@ -125,7 +125,7 @@ def test_languages_and_pictures(packages, tmp_path):
 def test_tags_are_those_of_a_language(packages):
   tags = emoji_styles.read_tags(packages, "de")
   assert len(tags) == NUM + 1
-  # Those of an emoji are its tones' too.
+  # Tags of an emoji are its tones' too.
   assert tags["1F603"] == tags["1F603-1F3FB"] == ("a", "b")
 
 
