@@ -69,7 +69,7 @@ def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
     canvas = figure.Figure(figsize=(1.7, 0.5))
     plot = canvas.add_axes((0.03, 0.08, 0.94, 0.84))
     if isinstance(study.chart, claims.Lines):
-      _draw_lines(plot, study, study.chart, outcome, study.figures[0])
+      draw_lines(plot, study, study.chart, outcome, study.figures[0])
     else:
       _draw_columns(plot, study, outcome, study.figures[0])
     plot.set_axis_off()
@@ -94,7 +94,7 @@ def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
         continue
       shown = study.figures[number]
       if isinstance(study.chart, claims.Lines):
-        _draw_lines(plot, study, study.chart, outcome, shown)
+        draw_lines(plot, study, study.chart, outcome, shown)
         _finish_lines(plot, study, study.chart)
       else:
         _draw_rows(plot, study, outcome, shown)
@@ -125,13 +125,22 @@ def _handles(plots: Iterable[axes.Axes]) -> dict[str, Any]:
   return shown
 
 
-def _draw_lines(
+def draw_lines(
   plot: axes.Axes,
   study: claims.Study,
   style: claims.Lines,
   outcome: outcomes.Outcome,
   shown: claims.Figure,
 ) -> None:
+  """Draw a figure over the arms' abscissas, a line for each group.
+
+  Args:
+    plot: axes.
+    study: arms.
+    style: chart of the study.
+    outcome: its trials.
+    shown: the figure.
+  """
   points = [arm.x for arm in study.arms if arm.x is not None]
   groups = list(dict.fromkeys(arm.group for arm in study.arms if arm.group))
   if style.is_log:
@@ -140,10 +149,10 @@ def _draw_lines(
     arms = [arm for arm in study.arms if arm.group == group]
     arms.sort(key=lambda arm: arm.x or 0.0)
     values_AS = [_values(outcome, arm, shown) for arm in arms]
-    shift = (number - (len(groups) - 1) / 2) * _DODGE
     at_A = [arm.x or 0.0 for arm in arms]
-    x_A = _shifted(at_A, points, shift, style.is_log)
-    aside_A = _shifted(at_A, points, shift + _ASIDE, style.is_log)
+    shift_A = np.array([_dodge(study, arm) for arm in arms])
+    x_A = _shifted(at_A, points, shift_A, style.is_log)
+    aside_A = _shifted(at_A, points, shift_A + _ASIDE, style.is_log)
     color = chart_style.SERIES[number % len(chart_style.SERIES)]
     again = number // len(chart_style.SERIES)
     plot.errorbar(
@@ -254,14 +263,24 @@ def _values(
   return list(outcomes.values(outcome, arm, shown).values())
 
 
+def _dodge(study: claims.Study, arm: claims.Arm) -> float:
+  """Return the shift of an arm, 0 where no other group has its abscissa."""
+  there = [x.group for x in study.arms if x.group and x.x == arm.x]
+  sharing = list(dict.fromkeys(there))
+  return (sharing.index(arm.group) - (len(sharing) - 1) / 2) * _DODGE
+
+
 def _shifted(
-  x: Sequence[float], points: Sequence[float], shift: float, is_log: bool
+  x: Sequence[float],
+  points: Sequence[float],
+  shift_A: np.ndarray,
+  is_log: bool,
 ) -> list[float]:
-  """Return abscissas moved by a part of the axis that `points` span."""
+  """Return abscissas moved by parts of the axis that `points` span."""
   x_A, points_N = np.array(x, float), np.array(points, float)
   if is_log:
     x_A, points_N = np.log(x_A), np.log(points_N)
-  x_A = x_A + shift * (float(np.ptp(points_N)) or 1.0)
+  x_A = x_A + shift_A * (float(np.ptp(points_N)) or 1.0)
   return list(np.exp(x_A) if is_log else x_A)
 
 

@@ -1,8 +1,10 @@
 """Charts of studies: all of a study's numbers and names are in the SVG."""
 
+import dataclasses
 import re
 
 import pytest
+from matplotlib import figure
 
 from experiments.studies import claims, drawing, outcomes, tables
 from tests.experiments.studies import synthetic
@@ -41,6 +43,35 @@ def test_an_arm_without_x_is_a_level(outcome):
   ]
   svg = drawing.chart(study, {**outcome, "trials": rows})
   assert "no batches" in _texts(svg)
+
+
+def _abscissas(study, outcome):
+  """Return label of a line -> abscissas of its first panel, as drawn."""
+  canvas = figure.Figure()
+  plot = canvas.subplots()
+  drawing.draw_lines(plot, study, study.chart, outcome, study.figures[0])
+  return {
+    x.get_label(): x.lines[0].get_xdata().tolist() for x in plot.containers
+  }
+
+
+def test_arms_stand_at_their_abscissas(outcome):
+  """Groups are moved aside where they share one, by as much to each side."""
+  made = synthetic.make()
+  shared = _abscissas(made, outcome)
+  for a, b, x in zip(*shared.values(), (16, 64), strict=True):
+    assert a < x < b
+    assert a * b == pytest.approx(x * x)  # the axis is logarithmic
+  apart = synthetic.make(
+    arms=tuple(
+      dataclasses.replace(arm, x=number + 1.0)
+      for number, arm in enumerate(made.arms)
+    )
+  )
+  assert _abscissas(apart, outcome) == {
+    "loss a": pytest.approx([1, 2]),
+    "loss b": pytest.approx([3, 4]),
+  }
 
 
 def test_dots_have_a_row_for_each_arm(outcome):
