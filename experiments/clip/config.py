@@ -22,7 +22,8 @@ FOLDER = "cache/clip"
 # Drawings that have a class.
 NUM_TEST, NUM_STYLE = 982, 1231
 VARIANT_NAMES = ("pairs", "classes", "pairs_val", "classes_val")
-BATCH_SIZE = 256
+# Pairs, and drawings with a label, in a step.
+BATCH_SIZE, LABELS_BATCH_SIZE = 256, 64
 # Width of both towers -> heads.
 WIDTHS = {32: 2, 64: 4, 128: 4}
 NUM_EXAMPLES = 65_536
@@ -53,6 +54,9 @@ PROMPTS: Mapping[str, tuple[str, ...]] = {
   "ensemble": TEMPLATES[:8],
 }
 _HEAD = ((r"txt/.*|log_scale|bias", True), (r".*", False))
+# Rate of the classifier, and its factor for the head: the head begins with
+# zeros and reads embeddings of length 1, so that its weights must become large.
+_LABELS_RATE, _HEAD_MULT = 1e-3, 64.0
 
 
 def get_config(arg: str = "pairs") -> ml_collections.ConfigDict:
@@ -80,7 +84,9 @@ def get_config(arg: str = "pairs") -> ml_collections.ConfigDict:
   return config
 
 
-def sized(width: int, num_examples: int, prefix: str) -> dict[str, Any]:
+def sized(
+  width: int, num_examples: int, prefix: str, batch_size: int = BATCH_SIZE
+) -> dict[str, Any]:
   """Return the fields of a trial's size, their names behind a prefix."""
   sizes = {"width": width, "num_heads": WIDTHS[width], "mlp_width": 4 * width}
   fields = {
@@ -90,7 +96,7 @@ def sized(width: int, num_examples: int, prefix: str) -> dict[str, Any]:
       for field, value in sizes.items()
     },
     "model.embed_dim": width,
-    **emoji_run.length_changes(num_examples, BATCH_SIZE),
+    **emoji_run.length_changes(num_examples, batch_size),
   }
   return {f"{prefix}{field}": value for field, value in fields.items()}
 
@@ -123,9 +129,15 @@ def _set_classes(
 ) -> None:
   config.data.sources.main = _table("shots")
   config.data.sources.main.caption = ("class",)
+  emoji_run.set_examples(config, NUM_EXAMPLES, LABELS_BATCH_SIZE)
   config.loss.name = "classes"
   config.model.head.classes = labels.CLASSES
   config.optimizer.freeze = _HEAD
+  config.optimizer.learning_rate = _LABELS_RATE
+  config.optimizer.learning_rate_mults = (
+    (r"head/.*", _HEAD_MULT),
+    (r".*", 1.0),
+  )
   config.evaluate.sets = ml_collections.ConfigDict(
     {split: _labelled(split, head=True) for split in splits}
   )

@@ -90,11 +90,15 @@ def figure(split: str, kind: str) -> claims.Figure:
   return claims.Figure(f"{split}, {kind}", name, chance=_CHANCE)
 
 
+def _classifier(width: int, num_drawings: int) -> dict[str, Any]:
+  return config.sized(width, num_drawings, "label.", config.LABELS_BATCH_SIZE)
+
+
 def _arm(width: int, number: int) -> claims.Arm:
   return claims.Arm(
     f"width {width}, {number:,} pairs",
     config.sized(width, number, "train.")
-    | config.sized(width, number // 2, "label."),
+    | _classifier(width, number // 2 + 8192),
     group=f"width {width}",
     x=number,
   )
@@ -104,14 +108,12 @@ def _names_alone() -> claims.Arm:
   """Return the largest arm without sentences.
 
   The classifier of the largest arm would be the same one again. Here it sees
-  fewer drawings in its place, so that the line of classifiers is longer.
+  more drawings in its place, so that the line of classifiers is longer.
   """
   changes: dict[str, Any] = {"train.data.sources.main.templates": ()}
   return claims.Arm(
     NAMES_ALONE,
-    changes
-    | config.sized(128, 65_536, "train.")
-    | config.sized(128, 4096, "label."),
+    changes | config.sized(128, 65_536, "train.") | _classifier(128, 57_344),
     group="width 128, no sentences",
     x=65_536,
   )

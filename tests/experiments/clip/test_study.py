@@ -32,7 +32,8 @@ def test_an_arm_has_two_runs_of_its_width(arm):
   assert arm.name.startswith(f"width {width}, ")
   assert pairs.total_steps * pairs.batch_size == arm.x
   assert drawings.model.image == pairs.model.image
-  assert drawings.total_steps < pairs.total_steps
+  examples = drawings.total_steps * drawings.batch_size
+  assert 16_384 <= examples <= pairs.total_steps * pairs.batch_size
   is_plain = arm.name == study.NAMES_ALONE
   assert (pairs.data.sources["main"].templates == ()) == is_plain
 
