@@ -74,7 +74,7 @@ STUDY = claims.Study(
   chart=claims.Lines("t, matches of an entry", is_log=True),
   num_columns=5,
   num_seeds=3,
-  run_minutes=2.0,
+  run_minutes=3.0,
 )
 
 

@@ -23,8 +23,6 @@ from runtime.pages import chart_style
 CHART = "results.svg"
 SPARKLINE = "sparkline.svg"
 _COLUMNS = 2
-# Figures that are drawn; the others are in tables alone.
-MOST_FIGURES = 4
 # Colours of page.css in its light scheme, for files.
 _COLORS = dict(
   zip(
@@ -77,9 +75,9 @@ def sparkline(study: claims.Study, outcome: outcomes.Outcome) -> str:
 
 
 def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
-  num = min(len(study.figures), study.num_columns, MOST_FIGURES)
-  columns = min(num, _COLUMNS)
-  rows = math.ceil(num / columns)
+  figures = tables.figure_columns(study)
+  columns = min(len(figures), _COLUMNS)
+  rows = math.ceil(len(figures) / columns)
   is_lines = isinstance(study.chart, claims.Lines)
   height = 3.0 if is_lines else 0.9 + 0.34 * len(study.arms)
   with mpl.rc_context(chart_style.STYLE):
@@ -88,11 +86,9 @@ def _canvas(study: claims.Study, outcome: outcomes.Outcome) -> figure.Figure:
       layout="constrained",
     )
     plots = canvas.subplots(rows, columns, squeeze=False, sharey=not is_lines)
-    for number, plot in enumerate(plots.flat):
-      if number >= num:
-        plot.set_visible(False)
-        continue
-      shown = study.figures[number]
+    for plot in plots.flat[len(figures) :]:
+      plot.set_visible(False)
+    for shown, plot in zip(figures, plots.flat, strict=False):
       if isinstance(study.chart, claims.Lines):
         draw_lines(plot, study, study.chart, outcome, shown)
         _finish_lines(plot, study, study.chart)
