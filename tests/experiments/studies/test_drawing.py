@@ -81,7 +81,7 @@ def test_dots_have_a_row_for_each_arm(outcome):
   assert [texts.count(arm.name) for arm in study.arms] == [1, 1, 1, 1]
 
 
-def test_four_figures_are_drawn_and_all_are_in_tables(outcome):
+def test_columns_are_drawn_and_all_figures_are_in_tables(outcome):
   name = synthetic.FIGURES[0].name
   figures = tuple(
     claims.Figure(f"figure {number}", f"{name}{number}", chance=number / 100)
@@ -95,7 +95,7 @@ def test_four_figures_are_drawn_and_all_are_in_tables(outcome):
   made = {**outcome, "trials": trials}
   texts = _texts(drawing.chart(study, made))
   assert [x for x in texts if x.startswith("figure")] == [
-    f"figure {number}" for number in range(4)
+    f"figure {number}" for number in range(6)
   ]
   text = tables.block(study, made, "results.svg")
   assert "| figure 4 | figure 5 | minutes |" in text
