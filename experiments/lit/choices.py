@@ -7,7 +7,7 @@
 from experiments.lit import config
 from experiments.sweeps import study
 
-_RATES = (3e-4, 1e-3, 3e-3)
+_RATES = (1e-3, 3e-3, 1e-2)
 
 
 def get_study() -> list[study.Changes]:

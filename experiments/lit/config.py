@@ -21,7 +21,7 @@ from experiments.parts import emoji_run
 
 IMAGE_WEIGHTS = "cache/lit/lite0.safetensors"
 # Pairs that a run sees, and pairs of a batch.
-NUM_EXAMPLES, BATCH_SIZE = 12_800, 128
+NUM_EXAMPLES, BATCH_SIZE = 8_960, 128
 # Candidates of each set.
 NUM_TEST, NUM_STYLE = emoji_run.NUM_TEST, emoji_run.NUM_STYLE
 NUM_UNSEEN = 165
