@@ -26,7 +26,7 @@ NUM_EXAMPLES, BATCH_SIZE = 8_960, 128
 NUM_TEST, NUM_STYLE = emoji_run.NUM_TEST, emoji_run.NUM_STYLE
 NUM_UNSEEN = 165
 # Rate of each arm (README.md says what it was chosen on).
-RATES = {"Lu": 1e-3, "Uu": 1e-3, "uu": 1e-3}
+RATES = {"Lu": 3e-3, "Uu": 3e-3, "uu": 3e-3}
 _SETS = {"test": ("test", "style", "unseen"), "val": ("val",)}
 # Channels of Lite0's last convolution.
 _WIDTH = 1280
