@@ -310,8 +310,9 @@ def _head() -> ml_collections.ConfigDict:
   # caption of an image.
   head.classes = ()
   # Prompts, {c} for the class, whose embeddings times exp(log_scale) the head
-  # begins with (WiSE-FT, arXiv 2109.01903); (): zeros. A run that begins with a
-  # run of the same classes takes its head.
+  # begins with (WiSE-FT, arXiv 2109.01903); (): zeros, which need a rate of
+  # their own (docs/finetuning.md). A run that begins with a run of the same
+  # classes takes its head.
   head.prompts = ()
   return head
 
