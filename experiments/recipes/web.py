@@ -216,7 +216,8 @@ _SIGLIP = tuple(
     ),
     (
       *("l16_256", "v4:2x2x4", 40e9, 80.5, "16 TPU v4"),
-      "1,152 v4-hours: 3 days (its model card)",
+      "1,152 v4-hours: 3 days (its model card), too few for these pairs by the"
+      " bound beside it",
       {"mesh.data": 1, "mesh.fsdp": 16, "num_microbatches": 4},
     ),
     ("so400m14_384", "v5e:16x16", 5e9, 83.2, "not stated", "", _POD),
