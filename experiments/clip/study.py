@@ -98,6 +98,7 @@ def _arm(width: int, number: int) -> claims.Arm:
   return claims.Arm(
     f"width {width}, {number:,} pairs",
     config.sized(width, number, "train.")
+    # 16,384 drawings or more, as the time of a run allows.
     | _classifier(width, number // 2 + 8192),
     group=f"width {width}",
     x=number,
