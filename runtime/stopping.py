@@ -109,7 +109,9 @@ def raised() -> Iterator[None]:
     with _handled(dict.fromkeys(SIGNALS, stop)):
       yield
   finally:
-    sys.unraisablehook = before
+    # A hook that was put before this one in the meantime stays, and calls it.
+    if sys.unraisablehook is raise_again:
+      sys.unraisablehook = before
 
 
 @contextlib.contextmanager

@@ -73,6 +73,28 @@ def test_a_signal_in_a_finalizer_is_not_lost(number):
   assert sys.unraisablehook is before
 
 
+def test_a_hook_of_meanwhile_stays(monkeypatch):
+  seen = []
+  monkeypatch.setattr(sys, "unraisablehook", seen.append)
+  with stopping.raised():
+    under = sys.unraisablehook
+    hook = lambda x: str(x.exc_value) == "hidden" or under(x)  # noqa: E731
+    sys.unraisablehook = hook
+  assert sys.unraisablehook is hook
+
+  class Failing:
+    def __init__(self, text):
+      self._text = text
+
+    def __del__(self):
+      raise RuntimeError(self._text)
+
+  Failing("hidden")
+  assert not seen
+  Failing("shown")
+  assert [str(x.exc_value) for x in seen] == ["shown"]
+
+
 def test_no_handler_of_exceptions_catches_it():
   assert not issubclass(stopping.Stopped, Exception)
   other = signal.getsignal(signal.SIGTERM)
