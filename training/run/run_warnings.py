@@ -6,6 +6,7 @@ and the data has the step null, and every start writes it anew; the others stay
 when the run is resumed after their step.
 """
 
+import math
 import pathlib
 from collections.abc import Mapping
 
@@ -18,6 +19,10 @@ from training import metrics
 NAME = "warnings.jsonl"
 # Part of model.scale_max that the scale's float32 logarithm is rounded by.
 _ROUNDING = 1e-5
+# Part of the logarithm of the number of classes, the loss of equal logits, that
+# a classifier's loss is below after half of its steps. The first classifiers of
+# experiments/clip, whose accuracies were those of chance, kept above it.
+_LEARNED = 0.95
 
 
 class Writer:
@@ -86,6 +91,7 @@ def of_step(
     and step > 1
     and not (is_frozen and name.endswith("/img"))
   }
+  found |= _of_classifier(config, step, values)
   limit = config.model.scale_max
   if limit and values["train/scale"] >= limit * (1 - _ROUNDING):
     found["model.scale_max"] = (
@@ -93,6 +99,26 @@ def of_step(
       f" the temperature, {1 / limit:g}, cannot become lower"
     )
   return found
+
+
+def _of_classifier(
+  config: config_lib.Config, step: int, values: Mapping[str, float]
+) -> dict[str, str]:
+  chance = math.log(max(1, len(config.model.head.classes)))
+  loss = values.get("train/loss", 0.0)
+  if (
+    config.loss.name != "classes"
+    or 2 * step < config.total_steps
+    or loss < _LEARNED * chance
+  ):
+    return {}
+  return {
+    "optimizer.learning_rate_mults": f"train/loss is {loss:.3f} in step {step}"
+    f" of {config.total_steps}; equal logits of all classes have {chance:.3f}:"
+    " the classifier has hardly learned. A head that begins at zeros needs a"
+    " rate of its own, such as optimizer.learning_rate_mults="
+    '((r"head/.*", 64.0), (r".*", 1.0)), or model.head.prompts'
+  }
 
 
 def _of_batch(

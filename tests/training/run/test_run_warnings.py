@@ -79,6 +79,31 @@ def test_a_temperature_at_its_limit():
   assert not run_warnings.of_step(unlimited, 7, {"train/scale": 1e9})
 
 
+def test_a_classifier_that_hardly_learns():
+  changes = {
+    "total_steps": 20,
+    "loss.name": "classes",
+    "model.head.classes": ("red", "green", "blue"),
+    "optimizer.freeze": ((r"txt/.*|log_scale|bias", True), (r".*", False)),
+  }
+  config = runs.make_config(changes)
+
+  def warn(step, loss):
+    values = {"train/scale": 10.0, "train/loss": loss}
+    return run_warnings.of_step(config, step, values)
+
+  assert not warn(9, 1.099)
+  assert not warn(10, 1.0)
+  (text,) = warn(10, 1.099).values()
+  assert text.startswith(
+    "train/loss is 1.099 in step 10 of 20; equal logits of all classes have"
+    " 1.099: the classifier has hardly learned."
+  )
+  other = runs.make_config({"total_steps": 20})
+  values = {"train/scale": 10.0, "train/loss": 9.0}
+  assert not run_warnings.of_step(other, 20, values)
+
+
 def test_a_warning_is_said_once_and_kept(tmp_path, capsys):
   writer = run_warnings.Writer(tmp_path, 0)
   writer.add({"a": "of the run"})
