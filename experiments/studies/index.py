@@ -3,9 +3,10 @@
   python -m experiments.studies.index
 
 Rewritten is the block between <!-- index --> and <!-- /index -->: each study's
-claim, its result in one line and its sparkline, from results.json; studies
-that are not yet run; and experiments without results.json, by the titles of
-their READMEs.
+claim, what its README says came out, its tests in one line and its sparkline,
+from results.json; studies that are not yet run; and experiments without
+results.json, by the titles of their READMEs. What a README says came out are
+the bold words that begin an item of a list, before the block of the recipe.
 """
 
 import dataclasses
@@ -37,6 +38,7 @@ _STUDIES = flags.DEFINE_string(
 
 README = "README.md"
 MARK = "index"
+_FINDING = re.compile(r"^- \*\*(.+?)\.?\*\*", re.MULTILINE | re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Entry:
     title: title of its README.
     study: its claim; None for an experiment without one.
     outcome: its trials; None where it has no results.json.
+    findings: what its README says came out, clauses without a full stop.
   """
 
   name: str
   title: str
   study: claims.Study | None
   outcome: outcomes.Outcome | None
+  findings: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -114,7 +118,7 @@ def table(found: Sequence[Entry]) -> str:
 
 
 def result(entry: Entry) -> str:
-  """Return what came out of a study in one line."""
+  """Return a study's tests in one line."""
   if entry.study is None or entry.outcome is None:
     return "not yet run"
   return tables.summary(entry.study, entry.outcome)
@@ -127,7 +131,11 @@ def _row(entry: Entry) -> list[str]:
     image = f"![chart of {entry.name}]({entry.name}/{drawing.SPARKLINE})"
   link = f"[{_plain(entry.title)}]({_link(entry)})"
   claim = f"{entry.study.claim} ({entry.study.source})"
-  return [link, claim, result(entry), image]
+  tested = result(entry)
+  if entry.findings:
+    tested = f"Figures: {tested}"
+  came_out = " ".join(f"{x}." for x in (*entry.findings, tested))
+  return [link, claim, came_out, image]
 
 
 def _link(entry: Entry) -> str:
@@ -137,15 +145,21 @@ def _link(entry: Entry) -> str:
 def _entry(root: pathlib.Path, folder: pathlib.Path) -> Entry:
   study_path = folder / study_files.NAME
   study = study_files.find(study_path) if study_path.is_file() else None
-  has_results = study is not None and (folder / outcomes.JSON).is_file()
+  outcome = None
+  if study is not None and (folder / outcomes.JSON).is_file():
+    outcome = outcomes.read(study, folder / outcomes.JSON)
   return Entry(
     folder.relative_to(root).as_posix(),
     _title(folder / README),
     study,
-    outcomes.read(study, folder / outcomes.JSON)
-    if study is not None and has_results
-    else None,
+    outcome,
+    () if outcome is None else _findings(folder / README),
   )
+
+
+def _findings(path: pathlib.Path) -> tuple[str, ...]:
+  text = path.read_text().partition("<!-- recipe -->")[0]
+  return tuple(" ".join(x.split()) for x in _FINDING.findall(text))
 
 
 def _title(path: pathlib.Path) -> str:

@@ -56,6 +56,7 @@ def _shown(number: int, entry: index.Entry) -> dict[str, object]:
     "title": entry.title,
     "claim": study.claim,
     "source": study.source,
+    "findings": entry.findings,
     "result": index.result(entry),
     "is_run": outcome is not None,
   }

@@ -10,6 +10,16 @@ from experiments.studies import index, index_page, report
 from runtime import failures
 from tests.experiments.studies import synthetic
 
+_FOUND = """
+- **B is better.** Text with **bold** words.
+- Text without.
+- **It <is>
+  not at 64**: more.
+
+<!-- recipe -->
+- **A size.**
+<!-- /recipe -->
+"""
 _ROOT = pathlib.Path(__file__).parents[3] / "experiments"
 
 
@@ -17,8 +27,9 @@ _ROOT = pathlib.Path(__file__).parents[3] / "experiments"
 def root(tmp_path):
   root = tmp_path / "experiments"
   synthetic.write_sweep(tmp_path / "sweep")
-  report.write(synthetic.write_study(root / "done"), str(tmp_path / "sweep"))
-  waiting = "# B & <c>\n\n<!-- results -->\n<!-- /results -->\n"
+  done = synthetic.write_study(root / "done", synthetic.README + _FOUND)
+  report.write(done, str(tmp_path / "sweep"))
+  waiting = "# B & <c>\n\n<!-- results -->\n<!-- /results -->\n- **No.** X\n"
   synthetic.write_study(root / "waiting", waiting)
   (root / "parts" / "old").mkdir(parents=True)
   (root / "parts" / "old" / "README.md").write_text("# Old [one]\n\nText.\n")
@@ -29,10 +40,11 @@ def root(tmp_path):
 def test_the_index_has_claims_results_and_links(root):
   text = index.text(root)
   assert "| [A study](done/README.md) | B is better than A at small" in text
-  assert "batches. (arXiv 0000.00000, table 1) | b, 16 - a, 16: +0.110 R@1" in (
-    text
-  )
-  assert " of 3 tests have p < 0.05 after it | ![chart of done](done/spark" in (
+  assert (
+    "batches. (arXiv 0000.00000, table 1) | B is better. It <is> not at 64."
+    " Figures: b, 16 - a, 16: +0.110 R@1"
+  ) in text
+  assert " of 3 tests have p < 0.05 after it. | ![chart of done](done/spa" in (
     text
   )
   assert re.search(
@@ -86,6 +98,8 @@ def test_the_page_has_charts_and_loads_nothing(root, tmp_path, capsys):
   for shown in (
     "B &amp; &lt;c&gt;",
     "not yet run",
+    "<li>B is better.</li>",
+    "It &lt;is&gt; not at 64.",
     "b, 16 - a, 16",
     "loss a",
     "0.120 ± 0.020",
