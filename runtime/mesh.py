@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -69,7 +70,7 @@ def make_mesh(
   for device in devices:
     slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
   if len(slices) == 1:
-    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+    return _lay(shape, devices)
   sizes = {len(members) for members in slices.values()}
   if devices[0].platform != "tpu" and shape[0] % len(slices):
     # A machine with GPUs counts as a slice, but "fsdp" may span several.
@@ -83,12 +84,49 @@ def make_mesh(
       f" mesh.fsdp={shape[1]} x mesh.tensor={shape[2]} must fit into one"
     )
   within = (shape[0] // len(slices), *shape[1:])
-  parts = [
-    jax.make_mesh(within, AXES, axis_types=axis_types, devices=slices[index])
-    for index in sorted(slices)
-  ]
+  parts = [_lay(within, slices[index]) for index in sorted(slices)]
   ordered = np.concatenate([part.devices for part in parts])
   return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+
+
+def layouts(sizes: Sequence[int]) -> set[tuple[int, ...]]:
+  """Return the shapes of a mesh that can be laid on one TPU slice.
+
+  An axis of the mesh lies along whole axes of the slice, so that its size is
+  the product of theirs.
+
+  Args:
+    sizes: chips along each axis of the slice, as 8, 8, 4.
+
+  >>> sorted(layouts((2, 4)))[:3]
+  [(1, 1, 8), (1, 2, 4), (1, 4, 2)]
+  """
+  return {
+    tuple(
+      math.prod(n for n, a in zip(sizes, places, strict=True) if a == axis)
+      for axis in range(len(AXES))
+    )
+    for places in itertools.product(range(len(AXES)), repeat=len(sizes))
+  }
+
+
+def _lay(
+  shape: tuple[int, int, int], devices: Sequence[jax.Device]
+) -> jax.sharding.Mesh:
+  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  try:
+    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+  except NotImplementedError as error:
+    coords = np.array([device.coords for device in devices])
+    sizes = [int(n) for n in np.ptp(coords, axis=0) + 1]
+    fitting = sorted(x for x in layouts(sizes) if x[2] == shape[2])
+    raise ValueError(
+      f"mesh.data={shape[0]}, mesh.fsdp={shape[1]}, mesh.tensor={shape[2]}"
+      " cannot be laid on a slice of"
+      f" {' x '.join(map(str, sizes))} chips, whose whole axes each must lie"
+      f" along; with mesh.tensor={shape[2]} these sizes can, data x fsdp:"
+      f" {', '.join(f'{x[0]} x {x[1]}' for x in fitting) or 'none'}"
+    ) from error
 
 
 def param_shardings(

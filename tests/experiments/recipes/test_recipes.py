@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from experiments.recipes import digests, plan, plans, recipes, tables
+from runtime import mesh as mesh_lib
 from training.plan import topology as topology_lib
 
 RECIPES = [*recipes.RECIPES.values()]
@@ -40,9 +41,10 @@ def test_batch_fits_the_slice(recipe):
   config = digests.config_of(recipe)
   topology = topology_lib.parse(recipe.topology, recipe.num_slices)
   assert topology.chip
-  sizes = [config.mesh.data, config.mesh.fsdp, config.mesh.tensor]
-  if -1 not in sizes:
-    assert sizes[0] * sizes[1] * sizes[2] == recipe.num_chips
+  data, *others = mesh_lib.MeshConfig(**config.mesh).shape(recipe.num_chips)
+  assert data % recipe.num_slices == 0
+  shape = (data // recipe.num_slices, *others)
+  assert shape in mesh_lib.layouts(topology.shape)
   parts = recipe.num_chips * config.num_microbatches * config.model.remat_chunks
   assert config.batch_size % parts == 0
 

@@ -161,6 +161,24 @@ def test_a_slice_that_does_not_exist(runner):
   assert "Traceback" not in result.stderr
 
 
+@needs_tpu_compiler
+def test_a_mesh_that_the_slice_does_not_have(runner):
+  result = runner.run(
+    None,
+    "--task=plan",
+    "--topology=v4:4x4x4",
+    "--config.batch_size=64",
+    *("--config.mesh.data=8", "--config.mesh.fsdp=8"),
+  )
+  assert result.code == 1
+  assert result.stderr.strip() == (
+    "error: mesh.data=8, mesh.fsdp=8, mesh.tensor=1 cannot be laid on a slice"
+    " of 4 x 4 x 4 chips, whose whole axes each must lie along; with"
+    " mesh.tensor=1 these sizes can, data x fsdp: 1 x 64, 4 x 16, 16 x 4,"
+    " 64 x 1"
+  )
+
+
 def test_topology_missing(runner):
   result = runner.run(None, "--task=plan")
   assert result.code == 1
