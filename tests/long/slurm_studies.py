@@ -6,8 +6,8 @@ An array takes as long as its study, 20 to 40 minutes on two processors. A
 trial is bound to one of the node's two processors, as in the sweeps of
 --max_parallel=2 on two processors whose results are committed. A processor of
 another kind rounds otherwise, which the digits of a table seldom show: arms
-whose cells differ are run again by such a sweep on this machine, and the figures
-of both must be equal to the last bit. Data are those of the README of
+whose cells differ are run again by such a sweep on this machine, and figures of
+both must be equal to the last bit. Data are those of the README of
 experiments/NAME, in cache/.
 """
 
