@@ -19,9 +19,8 @@ from training import metrics
 NAME = "warnings.jsonl"
 # Part of model.scale_max that the scale's float32 logarithm is rounded by.
 _ROUNDING = 1e-5
-# Part of the logarithm of the number of classes, the loss of equal logits, that
-# a classifier's loss is below after half of its steps. The first classifiers of
-# experiments/clip, whose accuracies were those of chance, kept above it.
+# Part of the loss of equal logits, the logarithm of the number of classes, that
+# a classifier's loss must be below after half of its steps; a limit of ours.
 _LEARNED = 0.95
 
 
