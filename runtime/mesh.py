@@ -93,7 +93,7 @@ def layouts(sizes: Sequence[int]) -> set[tuple[int, ...]]:
   """Return the shapes of a mesh that can be laid on one TPU slice.
 
   An axis of the mesh lies along whole axes of the slice, so that its size is
-  the product of theirs.
+  the product of theirs. On v5e jax.make_mesh splits axes too, and more can.
 
   Args:
     sizes: chips along each axis of the slice, as 8, 8, 4.

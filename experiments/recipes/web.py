@@ -140,7 +140,7 @@ _METACLIP = (
       ("vit_b32", 67.6, {}),
       ("vit_l14", 79.2, _POD),
       ("vit_h14", 80.5, _POD),
-      ("vit_bigg14", 82.1, _POD),
+      ("vit_bigg14", 82.1, {"mesh.data": 4, "mesh.fsdp": 64}),
     )
   ),
   _RECIPE(

