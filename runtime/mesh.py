@@ -16,6 +16,7 @@ from runtime import checks, failures, marks, param_rules
 AXES = ("data", "fsdp", "tensor")
 # Axes that the rows of a batch are split over, in this order.
 BATCH_AXES = ("data", "fsdp")
+_AXIS_TYPES = (jax.sharding.AxisType.Auto,) * len(AXES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +62,11 @@ def make_mesh(
   and the loss's embeddings, never parameters or activations.
 
   Raises:
-    ValueError: the sizes do not fit the devices, or "data" not the slices.
+    ValueError: the sizes do not fit the devices or the axes of a TPU slice, or
+      "data" not the slices.
   """
   devices = list(_devices() if devices is None else devices)
   shape = config.shape(len(devices))
-  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
   slices: dict[int, list[jax.Device]] = {}
   for device in devices:
     slices.setdefault(getattr(device, "slice_index", 0), []).append(device)
@@ -76,7 +77,7 @@ def make_mesh(
     # A machine with GPUs counts as a slice, but "fsdp" may span several.
     in_order = [d for index in sorted(slices) for d in slices[index]]
     ordered = np.array(in_order).reshape(shape)
-    return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+    return jax.sharding.Mesh(ordered, AXES, axis_types=_AXIS_TYPES)
   if len(sizes) > 1 or shape[0] % len(slices):
     raise ValueError(
       f"mesh.data={shape[0]} must be a multiple of the {len(slices)} slices"
@@ -86,7 +87,7 @@ def make_mesh(
   within = (shape[0] // len(slices), *shape[1:])
   parts = [_lay(within, slices[index]) for index in sorted(slices)]
   ordered = np.concatenate([part.devices for part in parts])
-  return jax.sharding.Mesh(ordered, AXES, axis_types=axis_types)
+  return jax.sharding.Mesh(ordered, AXES, axis_types=_AXIS_TYPES)
 
 
 def layouts(sizes: Sequence[int]) -> set[tuple[int, ...]]:
@@ -113,9 +114,8 @@ def layouts(sizes: Sequence[int]) -> set[tuple[int, ...]]:
 def _lay(
   shape: tuple[int, int, int], devices: Sequence[jax.Device]
 ) -> jax.sharding.Mesh:
-  axis_types = (jax.sharding.AxisType.Auto,) * len(AXES)
   try:
-    return jax.make_mesh(shape, AXES, axis_types=axis_types, devices=devices)
+    return jax.make_mesh(shape, AXES, axis_types=_AXIS_TYPES, devices=devices)
   except NotImplementedError as error:
     coords = np.array([device.coords for device in devices])
     sizes = [int(n) for n in np.ptp(coords, axis=0) + 1]

@@ -13,7 +13,8 @@ _RECIPE = recipe.Recipe
 _TARS = "--config.data.sources.main.path=PATH/{00000..41407}.tar"
 _BPE = "--config.data.tokenizer_path=bpe_simple_vocab_16e6.txt.gz"
 _POD = {"mesh.data": 16, "mesh.fsdp": 16}
-# Of v4, whose axes of 8 and 4 chips make no 16 beside another 16.
+# Meshes of TPU v4 slices of 8 x 8 x 4 and 8 x 8 x 8 chips, whose axes cannot be
+# split: 16 is no product of whole axes.
 _V4_256 = {"mesh.data": 32, "mesh.fsdp": 8}
 _V4_512 = {"mesh.data": 64, "mesh.fsdp": 8}
 _A100 = "A100 of 40 GB"

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from experiments.parts import program
+from experiments.recipes import tables as recipe_tables
 from experiments.studies import (
   claims,
   drawing,
@@ -148,25 +149,24 @@ def _entry(root: pathlib.Path, folder: pathlib.Path) -> Entry:
   outcome = None
   if study is not None and (folder / outcomes.JSON).is_file():
     outcome = outcomes.read(study, folder / outcomes.JSON)
+  readme = (folder / README).read_text()
+  title = re.search(r"^# +(.+?) *$", readme, re.MULTILINE)
+  if not title:
+    raise failures.RunError(
+      f"{folder / README} must have a title, a line '# TITLE'"
+    )
   return Entry(
     folder.relative_to(root).as_posix(),
-    _title(folder / README),
+    title[1],
     study,
     outcome,
-    () if outcome is None else _findings(folder / README),
+    () if outcome is None else _findings(readme),
   )
 
 
-def _findings(path: pathlib.Path) -> tuple[str, ...]:
-  text = path.read_text().partition("<!-- recipe -->")[0]
+def _findings(readme: str) -> tuple[str, ...]:
+  text = readme.partition(recipe_tables.BEGIN)[0]
   return tuple(" ".join(x.split()) for x in _FINDING.findall(text))
-
-
-def _title(path: pathlib.Path) -> str:
-  match = re.search(r"^# +(.+?) *$", path.read_text(), re.MULTILINE)
-  if not match:
-    raise failures.RunError(f"{path} must have a title, a line '# TITLE'")
-  return match[1]
 
 
 def _plain(title: str) -> str:

@@ -94,11 +94,11 @@ def test_an_array_has_the_committed_table(cluster, tmp_path, name):
   print(f"{name}: arms whose cells differ: {others}")
   if others:
     assert _figures(found, others) == _figures(
-      sweep_of(name, others, tmp_path / "without"), others
+      _sweep_of(name, others, tmp_path / "without"), others
     )
 
 
-def sweep_of(name, arms, root):
+def _sweep_of(name, arms, root):
   """Return the outcome of some arms of a study, without Slurm."""
   root.mkdir()
   path = root / "study.py"

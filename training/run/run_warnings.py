@@ -103,13 +103,10 @@ def of_step(
 def _of_classifier(
   config: config_lib.Config, step: int, values: Mapping[str, float]
 ) -> dict[str, str]:
-  chance = math.log(max(1, len(config.model.head.classes)))
-  loss = values.get("train/loss", 0.0)
-  if (
-    config.loss.name != "classes"
-    or 2 * step < config.total_steps
-    or loss < _LEARNED * chance
-  ):
+  if config.loss.name != "classes" or 2 * step < config.total_steps:
+    return {}
+  loss, chance = values["train/loss"], math.log(len(config.model.head.classes))
+  if loss < _LEARNED * chance:
     return {}
   return {
     "optimizer.learning_rate_mults": f"train/loss is {loss:.3f} in step {step}"
