@@ -69,6 +69,7 @@ def _pure(
   """Return fn(block, x, *per_block) -> (output, new statistics)."""
 
   def fn(block, x_bYXC, *per_block):
+    block = stack.gather(block, batch_axes)
     new_stats = {} if trains else None
     y_bYXC = block(x_bYXC, new_stats, *per_block)
     return stack.split_rows(y_bYXC, batch_axes), new_stats

@@ -108,6 +108,7 @@ RECIPES = (
     expected="text to video R@1 22.0, R@5 46.8, R@10 59.9, median rank 6 (from"
     " other papers' tables)",
     hardware="4 GPUs (README of the released code)",
+    changes={"model.remat": "dense"},
     data=(
       "--config.data.sources.main.path=MSRVTT",
       "--config.data.tests.test.path=MSRVTT",

@@ -366,8 +366,6 @@ _ALIGN = (
     hardware="1,024 cores of TPU v3",
     changes=_V4_512,
     data=(_TARS, "--config.data.tokenizer_path=vocab.txt"),
-    note="Not to be launched as it is: remat_chunks change nothing, and two"
-    " microbatches still need 283 GiB a chip. Why is not known yet.",
   ),
 )
 
