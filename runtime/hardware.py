@@ -8,6 +8,7 @@ import platform
 
 _POWERCAP = pathlib.Path("/sys/class/powercap")
 _NVML = "libnvidia-ml.so.1"
+_CPU_INFO = pathlib.Path("/proc/cpuinfo")
 _GIB = 2**30
 
 
@@ -23,13 +24,21 @@ def describe() -> dict[str, str | int | float]:
   }
 
 
-def _cpu_model() -> str:
+def _cpu_model(path: pathlib.Path = _CPU_INFO) -> str:
+  """Return the CPU's name and, where Linux tells them, what tells kinds apart.
+
+  Virtual machines call unlike processors by one name, such as "AMD EPYC", and
+  their results differ in the last bits.
+  """
+  fields: dict[str, str] = {}
   with contextlib.suppress(OSError):
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+    for line in path.read_text().splitlines():
       name, _, value = line.partition(":")
-      if name.strip() == "model name":
-        return value.strip()
-  return platform.processor() or "unknown"
+      fields.setdefault(name.strip(), value.strip())
+  model = fields.get("model name") or platform.processor() or "unknown"
+  kinds = {"family": "cpu family", "model": "model", "stepping": "stepping"}
+  known = [f"{name} {fields[x]}" for name, x in kinds.items() if fields.get(x)]
+  return f"{model} ({', '.join(known)})" if known else model
 
 
 class Energy:

@@ -112,10 +112,18 @@ def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
     f"({'../' * (1 + len(pathlib.Path(recipes[0].folder).parts))}"
     "docs/launch.md) has the rest.",
     "",
-    "```bash",
   ]
-  lines += itertools.chain.from_iterable(x.launch_lines() for x in recipes)
-  lines += ["```", "", "**Expected**, by others; ours is not yet run:", ""]
+  fitting = [x for x in recipes if _fits(records[x.name])]
+  lines += [
+    f"- {x.variant}: no command, as no plan of its step fits."
+    for x in recipes
+    if x not in fitting
+  ]
+  if fitting:
+    blank = [""] if len(fitting) < len(recipes) else []
+    commands = itertools.chain.from_iterable(x.launch_lines() for x in fitting)
+    lines += [*blank, "```bash", *commands, "```"]
+  lines += ["", "**Expected**, by others; ours is not yet run:", ""]
   lines += [f"- {x.variant}: {x.expected}." for x in recipes]
   lines += ["", "**Pairs** that a run reads:", ""]
   lines += [f"- {x.variant}: {x.pairs_source}." for x in recipes]
@@ -147,6 +155,10 @@ def _row(recipe: recipe_lib.Recipe, record: Mapping[str, Any] | None) -> str:
   cost = f"; {recipe.cost}" if recipe.cost else ""
   cells.append(f"{recipe.hardware}{cost}")
   return f"| {' | '.join(cells)} |"
+
+
+def _fits(record: Mapping[str, Any] | None) -> bool:
+  return record is not None and record["figures"]["fits"]
 
 
 def _mesh_of(changes: Mapping[str, Any]) -> str:

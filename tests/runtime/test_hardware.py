@@ -12,6 +12,21 @@ def test_description():
   assert described["memory_gib"] > 0.1
 
 
+def test_processors_of_one_name_are_told_apart(tmp_path):
+  info = tmp_path / "cpuinfo"
+  # The first processor's lines; ARM has no such names.
+  info.write_text(
+    "model name\t: AMD EPYC\ncpu family\t: 25\nmodel\t\t: 17\nstepping\t: 1\n"
+    "\nmodel name\t: another\n"
+  )
+  assert (
+    hardware._cpu_model(info) == "AMD EPYC (family 25, model 17, stepping 1)"
+  )
+  info.write_text("processor\t: 0\n")
+  assert "family" not in hardware._cpu_model(info)
+  assert hardware._cpu_model(tmp_path / "none")
+
+
 def _zone(folder, number, name, microjoules, limit=1_000_000):
   zone = folder / f"intel-rapl:{number}"
   zone.mkdir(exist_ok=True)

@@ -31,6 +31,9 @@ def test_rows():
   assert "jax 0.10.2, libtpu 0.0.42" in text
   assert "not yet run" in text
   assert "- vit_b32: ImageNet zero-shot 63.4" in text
+  assert "--config=configs/clip.py:vit_b32" in text
+  assert "- vit_l14: no command, as no plan of its step fits." in text
+  assert "--config=configs/clip.py:vit_l14" not in text
 
 
 def test_a_step_that_does_not_fit():
@@ -39,6 +42,7 @@ def test_a_step_that_does_not_fit():
   records["clip_vit_b32"]["figures"] = plans.figures(RECIPES[0], plan)
   text = tables.sections(RECIPES, records)["clip"]
   assert "| **no** | of 15.75 |  |  |  | 12.8 B |  |" in text
+  assert "main.py" not in text
 
 
 def test_sections_are_placed(tmp_path):
