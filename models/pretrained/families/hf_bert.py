@@ -12,6 +12,7 @@ from typing import Any
 from models import bert, dual_encoder
 from models.pretrained import mapping, opening, positions
 from models.pretrained.parts import fresh, hf_json, torch_links
+from runtime import notices
 
 IGNORED = (
   r".*position_ids",
@@ -197,6 +198,10 @@ def _pool(files: opening.PublishedFiles) -> str:
       )
   config = hf_json.beside(files, "1_Pooling/config.json")
   if not config:
+    notices.say_once(
+      f"{files.folder} has no 1_Pooling/config.json: assumed that the first"
+      " token is a text's embedding, as in BERT"
+    )
     return "cls"
   modes = [
     name.removeprefix("pooling_mode_")

@@ -8,6 +8,7 @@ from models import dual_encoder, naflex
 from models.pretrained import forms, mapping, opening, pixels
 from models.pretrained.families import hf_siglip
 from models.pretrained.parts import hf_json
+from runtime import notices
 
 IGNORED = hf_siglip.IGNORED
 # Defaults for config.json: transformers 5.23, configuration_siglip2.py.
@@ -40,6 +41,11 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
       )
     patch_size = hf_json.integer(vision, "vision_config", "patch_size")
     processor = pixels.read_processor(files.folder).fields
+    if "max_num_patches" not in processor:
+      notices.say_once(
+        f"{files.folder} has no preprocessor_config.json with max_num_patches:"
+        f" assumed {count} patches, the positions that the model has"
+      )
     image = naflex.NaFlexConfig(
       tower="naflex",
       image_size=side * patch_size,

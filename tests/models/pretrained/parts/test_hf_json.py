@@ -156,6 +156,37 @@ def test_pooling_of_sentence_transformers(tmp_path, pooling, want):
     hf_bert.read_model(found)
 
 
+@pytest.mark.parametrize(
+  ("name", "file", "content", "said"),
+  [
+    (
+      "hf_bert",
+      "1_Pooling/config.json",
+      {"pooling_mode": "mean"},
+      "assumed that the first token is a text's embedding",
+    ),
+    (
+      "hf_siglip2",
+      "preprocessor_config.json",
+      {"max_num_patches": 9},
+      "max_num_patches: assumed 16 patches",
+    ),
+  ],
+)
+def test_settings_that_are_assumed_are_said(
+  tmp_path, capsys, name, file, content, said
+):
+  found = dataclasses.replace(_found(name), path=tmp_path)
+  _NAMES[name].read_model(found)
+  assert said in capsys.readouterr().err
+  file = tmp_path / "given" / file
+  file.parent.mkdir(parents=True)
+  file.write_text(json.dumps(content))
+  found = dataclasses.replace(found, path=tmp_path / "given")
+  _NAMES[name].read_model(found)
+  assert "assumed" not in capsys.readouterr().err
+
+
 def test_other_modules_of_sentence_transformers(tmp_path):
   found = dataclasses.replace(_found("hf_bert"), path=tmp_path)
   kinds = ["Transformer", "Pooling", "Normalize"]
