@@ -247,7 +247,8 @@ def _model(data: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   # maps; fastest on a CPU) or "block" (each layer from its input).
   model.remat = "none"
   # Parts of a device's batch that remat="block" computes one after the other:
-  # the memory of a layer's activations shrinks by this factor.
+  # the memory of a layer's activations shrinks by this factor. Towers of stages
+  # (ResNet, EfficientNet, ConvNeXt, Swin) are not cut.
   model.remat_chunks = 1
   # exp(log_scale) and bias of the logits at step 0. SigLIP: 10 and -10
   # (arXiv 2303.15343, section 3.2). CLIP: 1 / 0.07, no bias.

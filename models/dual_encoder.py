@@ -27,7 +27,7 @@ from models import (
   vit,
 )
 from models import lora as lora_lib
-from runtime import checks, marks
+from runtime import checks, marks, notices
 
 DTYPES = ("bfloat16", "float32")
 # Parameters that a run may have beside the model's: those of a decoder, of
@@ -56,6 +56,14 @@ IMAGE_TOWERS: Mapping[str, Any] = types.MappingProxyType(
 )
 TEXT_TOWERS: Mapping[str, Any] = types.MappingProxyType(
   {"transformer": text_transformer.TextTransformer, "bert": bert.Bert}
+)
+# Configs of towers whose stages differ in shape, which are never cut into
+# chunks.
+_STAGED = (
+  resnet.ResNetConfig,
+  efficientnet.EfficientNetConfig,
+  convnext.ConvNeXtConfig,
+  swin.SwinConfig,
 )
 
 Params = dict[str, Any]
@@ -97,6 +105,11 @@ class ModelConfig:
         "model.remat_chunks must be at least 1, and 1 unless"
         f' model.remat="block"; got {self.remat_chunks} with'
         f' model.remat="{self.remat}"'
+      )
+    if self.remat_chunks > 1 and isinstance(self.image, _STAGED):
+      notices.say_once(
+        f"model.remat_chunks={self.remat_chunks} cuts layers of transformers;"
+        f" the image tower, {self.image.tower}, is of stages and is not cut"
       )
     checks.above("model.scale_init", self.scale_init, 0)
     self.lora.check()

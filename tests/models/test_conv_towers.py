@@ -138,3 +138,16 @@ def test_features_before_the_projection(tower, fields, width):
   features = dual_encoder.feature_fn(config)(params, towers.make_images(2, 64))
   assert features.shape == (2, width)
   assert features.dtype == np.float32
+
+
+def test_chunks_that_change_nothing_are_said(capsys):
+  """`stack.encode` alone cuts a batch into chunks."""
+  image = make_image("convnext")
+  config = dataclasses.replace(
+    towers.MODEL, image=image, remat="block", remat_chunks=2
+  )
+  dataclasses.replace(config, image=towers.IMAGE).check()
+  assert not capsys.readouterr().err
+  config.check()
+  said = "model.remat_chunks=2 cuts layers of transformers; the image tower,"
+  assert f"{said} convnext, is" in capsys.readouterr().err
