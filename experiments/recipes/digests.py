@@ -73,6 +73,9 @@ def programs(recipe: recipe_lib.Recipe) -> str:
 
   There is one for each phase, and in it for each number of patches.
   """
+  # What was traced before must not matter: where JAX's caches of traces are
+  # full, a function is lowered once for each trace of it.
+  jax.clear_caches()
   checked = config_lib.checked(config_of(recipe).to_dict())
   texts = []
   for stage in config_lib.stages(checked):
