@@ -30,9 +30,9 @@ Command:
     --config.data.tests.test.path=MSRVTT --config.init_text_from=BERT \
     --config.init_image_from=RESNET
 Hardware: 4 days on 8 V100 for pre-training (as stated there); not run here.
-  --task=plan, msrvtt_retrieval on v5e:4x4: 46.1 of 15.75 GiB a chip; with
-  --config.model.remat=dense 15.0 GiB, bound by memory traffic at 150 videos a
-  second (30 % MFU; experiments/clipbert/README.md).
+  --task=plan, msrvtt_retrieval on v5e:4x4: needs 46.1 GiB a chip of 15.75.
+  With --config.model.remat=dense it fits into 15.0, bound by memory traffic at
+  150 videos a second (30 % MFU; experiments/clipbert/README.md).
 Expected: EXPECTED has published figures, none of which was reproduced here.
 """
 

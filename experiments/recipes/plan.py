@@ -10,7 +10,7 @@ after the other, and keeps each plan in plans/NAME.json as it is made. Given
 again it goes on: a recipe is compiled only if it has no plan, or if its
 programs, its slice, the counting code or the compiler are others now. One that
 takes more than --minutes is left out. Then the tables are written into
-experiments/*/README.md, as --tables does alone.
+experiments/*/README.md and experiments/README.md, as --tables does alone.
 
 --check compiles the smallest recipes again and compares their figures, and
 compares the digests of config and programs of all others, and the tables. It

@@ -10,6 +10,12 @@ from runtime import failures
 from runtime.storage import whole_files
 
 BEGIN, END = "<!-- recipe -->", "<!-- /recipe -->"
+# Marks of the table of all recipes, in the README.md of all experiments.
+_ALL = "<!-- recipes -->", "<!-- /recipes -->"
+_ALL_HEADS = (
+  *("recipe", "slice", "fits", "GiB a chip", "pairs", "chip-hours, at least"),
+  "the paper's cost",
+)
 _HEADS = (
   *("variant", "slice", "mesh", "fits", "GiB a chip", "TFLOP a step"),
   *("images/s, at most", "MFU, at most", "pairs", "chip-hours, at least"),
@@ -21,7 +27,7 @@ Records = Mapping[str, Mapping[str, Any] | None]
 def write(
   root: pathlib.Path, recipes: Sequence[recipe_lib.Recipe], records: Records
 ) -> list[pathlib.Path]:
-  """Write the sections; return the files that changed.
+  """Write the sections and the table of all; return the files that changed.
 
   A file without the markers gets them at its end; a missing one is made.
 
@@ -34,10 +40,9 @@ def write(
     RunError: a file has one marker alone.
   """
   changed = []
-  for folder, text in sections(recipes, records).items():
-    path = root / folder / "README.md"
+  for path, (marks, text) in _files(root, recipes, records).items():
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    new = _placed(path, old, text)
+    new = _placed(path, old, text, marks)
     if new != old:
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, new.encode())
@@ -50,10 +55,9 @@ def stale(
 ) -> list[str]:
   """Return the files whose section is not that of the plans."""
   names = []
-  for folder, text in sections(recipes, records).items():
-    path = root / folder / "README.md"
+  for path, (_, text) in _files(root, recipes, records).items():
     if not path.exists() or text not in path.read_text(encoding="utf-8"):
-      names.append(f"experiments/{folder}/README.md")
+      names.append(f"experiments/{path.relative_to(root)}")
   return names
 
 
@@ -68,6 +72,48 @@ def sections(
     folder: "\n".join([BEGIN, *_lines(members, records), END])
     for folder, members in by_folder.items()
   }
+
+
+def overview(recipes: Sequence[recipe_lib.Recipe], records: Records) -> str:
+  """Return the table of all recipes by their folders, its marks included."""
+  lines = [
+    _ALL[0],
+    "## Recipes at full size",
+    "",
+    "Each is planned, none is run here. Its page has the command, the paper's"
+    " figure, and",
+    "what the bounds mean.",
+    "",
+    f"| {' | '.join(_ALL_HEADS)} |",
+    f"|{'---|' * len(_ALL_HEADS)}",
+  ]
+  for x in sorted(recipes, key=lambda x: x.folder):
+    record = records[x.name]
+    name = f"[{x.module}, {x.variant}]({x.folder}/README.md)"
+    cells = [name, _slice(x)]
+    if record is None:
+      cells += ["not yet planned", "", _pairs(x.pairs), ""]
+    else:
+      got = record["figures"]
+      cells += [
+        "yes" if got["fits"] else "**no**",
+        _memory(got),
+        _pairs(x.pairs),
+        _number(got["chip_hours_bound"]),
+      ]
+    lines.append(f"| {' | '.join([*cells, x.cost])} |")
+  return "\n".join([*lines, _ALL[1]])
+
+
+def _files(
+  root: pathlib.Path, recipes: Sequence[recipe_lib.Recipe], records: Records
+) -> dict[pathlib.Path, tuple[tuple[str, str], str]]:
+  """Return file -> (marks, what is between them)."""
+  files: dict[pathlib.Path, tuple[tuple[str, str], str]] = {
+    root / folder / "README.md": ((BEGIN, END), text)
+    for folder, text in sections(recipes, records).items()
+  }
+  return files | {root / "README.md": (_ALL, overview(recipes, records))}
 
 
 def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
@@ -131,11 +177,7 @@ def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
 
 
 def _row(recipe: recipe_lib.Recipe, record: Mapping[str, Any] | None) -> str:
-  slices = f"{recipe.num_slices} of " if recipe.num_slices > 1 else ""
-  cells = [
-    recipe.variant,
-    f"{slices}{recipe.topology}, {recipe.num_chips} chips",
-  ]
+  cells = [recipe.variant, _slice(recipe)]
   if record is None:
     cells += [_mesh_of(recipe.changes), "not yet planned", *[""] * 4]
   else:
@@ -155,6 +197,11 @@ def _row(recipe: recipe_lib.Recipe, record: Mapping[str, Any] | None) -> str:
   cost = f"; {recipe.cost}" if recipe.cost else ""
   cells.append(f"{recipe.hardware}{cost}")
   return f"| {' | '.join(cells)} |"
+
+
+def _slice(recipe: recipe_lib.Recipe) -> str:
+  slices = f"{recipe.num_slices} of " if recipe.num_slices > 1 else ""
+  return f"{slices}{recipe.topology}, {recipe.num_chips} chips"
 
 
 def _fits(record: Mapping[str, Any] | None) -> bool:
@@ -186,19 +233,22 @@ def _pairs(x: float) -> str:
   return f"{x:.3g}"
 
 
-def _placed(path: pathlib.Path, old: str | None, section: str) -> str:
+def _placed(
+  path: pathlib.Path, old: str | None, section: str, marks: tuple[str, str]
+) -> str:
   """Return a file's text with its section in place of the old one."""
+  begin, end = marks
   if old is None:
     return f"# {path.parent.name}\n\n{section}\n"
-  if BEGIN not in old and END not in old:
+  if begin not in old and end not in old:
     return f"{old.rstrip()}\n\n{section}\n"
-  if old.count(BEGIN) != 1 or old.count(END) != 1:
+  if old.count(begin) != 1 or old.count(end) != 1:
     raise failures.RunError(
-      f"{path} must have {BEGIN} and {END} once each; got {old.count(BEGIN)}"
-      f" and {old.count(END)}"
+      f"{path} must have {begin} and {end} once each; got {old.count(begin)}"
+      f" and {old.count(end)}"
     )
-  before, _, rest = old.partition(BEGIN)
-  _, found, after = rest.partition(END)
+  before, _, rest = old.partition(begin)
+  _, found, after = rest.partition(end)
   if not found:
-    raise failures.RunError(f"{path}: {END} must follow {BEGIN}")
+    raise failures.RunError(f"{path}: {end} must follow {begin}")
   return f"{before}{section}{after}"

@@ -45,12 +45,30 @@ def test_a_step_that_does_not_fit():
   assert "main.py" not in text
 
 
+def test_table_of_all_recipes():
+  rows = tables.overview(RECIPES, _records()).splitlines()[-3:-1]
+  assert rows == [
+    "| [clip, vit_b32](clip/README.md) | v5e:16x16, 256 chips | yes |"
+    " 3 of 15.75 | 12.8 B | 13,900 |  |",
+    "| [clip, vit_l14](clip/README.md) | v5e:16x16, 256 chips |"
+    " not yet planned |  | 12.8 B |  | 73,728 V100-hours: 12 days"
+    " (section 2.5) |",
+  ]
+
+
 def test_sections_are_placed(tmp_path):
   path = tmp_path / "clip" / "README.md"
   assert tables.stale(tmp_path, RECIPES, _records()) == [
-    "experiments/clip/README.md"
+    "experiments/clip/README.md",
+    "experiments/README.md",
   ]
-  assert tables.write(tmp_path, RECIPES, _records()) == [path]
+  assert tables.write(tmp_path, RECIPES, _records()) == [
+    path,
+    tmp_path / "README.md",
+  ]
+  assert "[clip, vit_b32](clip/README.md)" in (
+    (tmp_path / "README.md").read_text()
+  )
   assert path.read_text().startswith("# clip\n\n<!-- recipe -->\n")
   assert not tables.stale(tmp_path, RECIPES, _records())
   path.write_text("# CLIP\n\nBefore.\n")
