@@ -20,8 +20,11 @@ from tests.models.test_conv_towers import make_image
 _BATCH = 44
 _SIZES = {
   "resnet": {"width": 16, "depths": (2, 2, 2, 2), "num_heads": 4},
-  "efficientnet": {"projection_bias": True, "depth_factor": 1.2},
-  "convnext": {"widths": (8, 16, 32, 64), "depths": (2, 2, 2, 2)},
+  "efficientnet": {
+    "projection_bias": True,
+    "stages": ((1, 3, 1, 1, 16), (2, 5, 2, 6, 24)),
+    "head_width": 0,
+  },
 }
 
 
