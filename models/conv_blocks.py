@@ -6,10 +6,12 @@ evaluate, else a dict that the block fills with new running statistics
 no side effects, so the functions here return that dict as a result.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax import P
 
 from models import batch_norm, stack
 
@@ -69,10 +71,26 @@ def _pure(
   """Return fn(block, x, *per_block) -> (output, new statistics)."""
 
   def fn(block, x_bYXC, *per_block):
-    block = stack.gather(block, batch_axes)
+    block = _gathered(block, batch_axes)
     new_stats = {} if trains else None
     y_bYXC = block(x_bYXC, new_stats, *per_block)
     return stack.split_rows(y_bYXC, batch_axes), new_stats
 
   policy = REMATS[remat]
   return fn if policy is None else jax.checkpoint(fn, policy=policy)
+
+
+def _gathered(params: Any, batch_axes: Sequence[str]) -> Any:
+  """Return parameters, gathered where they are split over axes of the batch.
+
+  Where a convolution's kernel is split by channel, the compiler may otherwise
+  split the activations by channel and gather the images of all devices. A
+  program for one device stays as it is without: the constraint would change
+  what XLA fuses, and so the last bits of a result.
+  """
+  sizes = jax.sharding.get_abstract_mesh().shape
+  if math.prod(sizes[axis] for axis in batch_axes) == 1:
+    return params
+  return jax.tree.map(
+    lambda p: jax.lax.with_sharding_constraint(p, P()), params
+  )

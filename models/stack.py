@@ -329,22 +329,6 @@ def split_rows(x: jax.Array, batch_axes: Sequence[str]) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, P(tuple(batch_axes)))
 
 
-def gather(params: Layer, batch_axes: Sequence[str]) -> Layer:
-  """Gather parameters that are split over axes of the batch, if any.
-
-  Where a convolution's kernel is split by channel, the compiler may otherwise
-  split the activations by channel and gather the images of all devices. A
-  program for one device stays as it is without: the constraint would change
-  what XLA fuses, and so the last bits of a result.
-  """
-  sizes = jax.sharding.get_abstract_mesh().shape
-  if math.prod(sizes[axis] for axis in batch_axes) == 1:
-    return params
-  return jax.tree.map(
-    lambda p: jax.lax.with_sharding_constraint(p, P()), params
-  )
-
-
 def _join(x: jax.Array, chunks: int) -> jax.Array:
   """Undo `_cut`."""
   if chunks == 1:

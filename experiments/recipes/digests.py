@@ -73,8 +73,8 @@ def programs(recipe: recipe_lib.Recipe) -> str:
 
   There is one for each phase, and in it for each number of patches.
   """
-  # What was traced before must not matter: where JAX's caches of traces are
-  # full, a function is lowered once for each trace of it.
+  # JAX's caches of traces begin empty, so that a digest is the same after any
+  # other: once they are full, a function is lowered for each trace of it anew.
   jax.clear_caches()
   checked = config_lib.checked(config_of(recipe).to_dict())
   texts = []

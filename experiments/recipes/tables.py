@@ -40,9 +40,9 @@ def write(
     RunError: a file has one marker alone.
   """
   changed = []
-  for path, (marks, text) in _files(root, recipes, records).items():
+  for path, text in _files(root, recipes, records).items():
     old = path.read_text(encoding="utf-8") if path.exists() else None
-    new = _placed(path, old, text, marks)
+    new = _placed(path, old, text)
     if new != old:
       path.parent.mkdir(parents=True, exist_ok=True)
       whole_files.write(path, new.encode())
@@ -55,7 +55,7 @@ def stale(
 ) -> list[str]:
   """Return the files whose section is not that of the plans."""
   names = []
-  for path, (_, text) in _files(root, recipes, records).items():
+  for path, text in _files(root, recipes, records).items():
     if not path.exists() or text not in path.read_text(encoding="utf-8"):
       names.append(f"experiments/{path.relative_to(root)}")
   return names
@@ -89,31 +89,27 @@ def overview(recipes: Sequence[recipe_lib.Recipe], records: Records) -> str:
   ]
   for x in sorted(recipes, key=lambda x: x.folder):
     record = records[x.name]
-    name = f"[{x.module}, {x.variant}]({x.folder}/README.md)"
-    cells = [name, _slice(x)]
-    if record is None:
-      cells += ["not yet planned", "", _pairs(x.pairs), ""]
-    else:
-      got = record["figures"]
-      cells += [
-        "yes" if got["fits"] else "**no**",
-        _memory(got),
-        _pairs(x.pairs),
-        _number(got["chip_hours_bound"]),
-      ]
-    lines.append(f"| {' | '.join([*cells, x.cost])} |")
+    cells = [
+      f"[{x.module}, {x.variant}]({x.folder}/README.md)",
+      _slice(x),
+      *_fits_and_memory(record),
+      _pairs(x.pairs),
+      _chip_hours(record),
+      x.cost,
+    ]
+    lines.append(f"| {' | '.join(cells)} |")
   return "\n".join([*lines, _ALL[1]])
 
 
 def _files(
   root: pathlib.Path, recipes: Sequence[recipe_lib.Recipe], records: Records
-) -> dict[pathlib.Path, tuple[tuple[str, str], str]]:
-  """Return file -> (marks, what is between them)."""
-  files: dict[pathlib.Path, tuple[tuple[str, str], str]] = {
-    root / folder / "README.md": ((BEGIN, END), text)
+) -> dict[pathlib.Path, str]:
+  """Return file -> section, its markers included."""
+  files = {
+    root / folder / "README.md": text
     for folder, text in sections(recipes, records).items()
   }
-  return files | {root / "README.md": (_ALL, overview(recipes, records))}
+  return files | {root / "README.md": overview(recipes, records)}
 
 
 def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
@@ -160,16 +156,15 @@ def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
     "",
   ]
   fitting = [x for x in recipes if _fits(records[x.name])]
-  lines += [
-    f"- {x.variant}: no command, as no plan of its step fits."
-    for x in recipes
-    if x not in fitting
-  ]
+  if others := [x for x in recipes if x not in fitting]:
+    lines += [
+      f"- {x.variant}: no command, as no plan of its step fits." for x in others
+    ]
+    lines.append("")
   if fitting:
-    blank = [""] if len(fitting) < len(recipes) else []
     commands = itertools.chain.from_iterable(x.launch_lines() for x in fitting)
-    lines += [*blank, "```bash", *commands, "```"]
-  lines += ["", "**Expected**, by others; ours is not yet run:", ""]
+    lines += ["```bash", *commands, "```", ""]
+  lines += ["**Expected**, by others; ours is not yet run:", ""]
   lines += [f"- {x.variant}: {x.expected}." for x in recipes]
   lines += ["", "**Pairs** that a run reads:", ""]
   lines += [f"- {x.variant}: {x.pairs_source}." for x in recipes]
@@ -178,24 +173,24 @@ def _lines(recipes: Sequence[recipe_lib.Recipe], records: Records) -> list[str]:
 
 def _row(recipe: recipe_lib.Recipe, record: Mapping[str, Any] | None) -> str:
   cells = [recipe.variant, _slice(recipe)]
+  fit = _fits_and_memory(record)
   if record is None:
-    cells += [_mesh_of(recipe.changes), "not yet planned", *[""] * 4]
+    cells += [_mesh_of(recipe.changes), *fit, *[""] * 3]
   else:
     got = record["figures"]
     cells += [
       " x ".join(str(n) for n in got["mesh"].values()),
-      "yes" if got["fits"] else "**no**",
-      _memory(got),
+      *fit,
       _number(got["step_tflop"]),
       _number(got["images_per_s_bound"]),
       "" if got["mfu_bound"] is None else f"{got['mfu_bound']:.0%}",
     ]
-  cells.append(_pairs(recipe.pairs))
-  cells.append(
-    "" if record is None else _number(record["figures"]["chip_hours_bound"])
-  )
   cost = f"; {recipe.cost}" if recipe.cost else ""
-  cells.append(f"{recipe.hardware}{cost}")
+  cells += [
+    _pairs(recipe.pairs),
+    _chip_hours(record),
+    f"{recipe.hardware}{cost}",
+  ]
   return f"| {' | '.join(cells)} |"
 
 
@@ -206,6 +201,18 @@ def _slice(recipe: recipe_lib.Recipe) -> str:
 
 def _fits(record: Mapping[str, Any] | None) -> bool:
   return record is not None and record["figures"]["fits"]
+
+
+def _fits_and_memory(record: Mapping[str, Any] | None) -> tuple[str, str]:
+  if record is None:
+    return "not yet planned", ""
+  return "yes" if _fits(record) else "**no**", _memory(record["figures"])
+
+
+def _chip_hours(record: Mapping[str, Any] | None) -> str:
+  return (
+    "" if record is None else _number(record["figures"]["chip_hours_bound"])
+  )
 
 
 def _mesh_of(changes: Mapping[str, Any]) -> str:
@@ -233,11 +240,12 @@ def _pairs(x: float) -> str:
   return f"{x:.3g}"
 
 
-def _placed(
-  path: pathlib.Path, old: str | None, section: str, marks: tuple[str, str]
-) -> str:
-  """Return a file's text with its section in place of the old one."""
-  begin, end = marks
+def _placed(path: pathlib.Path, old: str | None, section: str) -> str:
+  """Return a file's text with its section in place of the old one.
+
+  The markers are the section's first and last line.
+  """
+  begin, *_, end = section.splitlines()
   if old is None:
     return f"# {path.parent.name}\n\n{section}\n"
   if begin not in old and end not in old:

@@ -41,7 +41,10 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
       )
     patch_size = hf_json.integer(vision, "vision_config", "patch_size")
     processor = pixels.read_processor(files.folder).fields
-    if "max_num_patches" not in processor:
+    if "max_num_patches" in processor:
+      max_num_patches = processor["max_num_patches"]
+    else:
+      max_num_patches = count
       notices.say_once(
         f"{files.folder} has no preprocessor_config.json with max_num_patches:"
         f" assumed {count} patches, the positions that the model has"
@@ -50,7 +53,7 @@ def read_model(files: opening.PublishedFiles) -> dual_encoder.ModelConfig:
       tower="naflex",
       image_size=side * patch_size,
       patch_size=patch_size,
-      max_num_patches=processor.get("max_num_patches", count),
+      max_num_patches=max_num_patches,
       position_size=side,
       **hf_siglip.tower_fields(vision, "vision_config"),
     )
