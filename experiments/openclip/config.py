@@ -15,14 +15,14 @@ BATCH_SIZE = 256
 # Width of both towers -> heads.
 WIDTHS = {32: 2, 64: 4, 128: 4}
 NUM_EXAMPLES = (16_384, 32_768, 65_536)
-# The run that the law does not see.
-HELD_OUT = (128, 131_072)
+# Width and pairs of the arm that the law does not see: the largest compute.
+HELD_OUT = (128, 65_536)
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Return the widest towers with the most pairs that the law is fitted on."""
+  """Return the arm of HELD_OUT: the widest towers with the most pairs."""
   config = emoji_run.get_config()
-  emoji_run.set_examples(config, NUM_EXAMPLES[-1], BATCH_SIZE)
+  emoji_run.set_examples(config, HELD_OUT[1], BATCH_SIZE)
   config.loss.name = "softmax"
   config.model.scale_init = 1 / 0.07
   config.model.bias_init = 0.0

@@ -5,11 +5,8 @@ from experiments.parts import emoji_run
 from experiments.studies import claims
 from experiments.sweeps import study
 
-_SIZES = (
-  *(
-    (width, number) for width in config.WIDTHS for number in config.NUM_EXAMPLES
-  ),
-  config.HELD_OUT,
+_SIZES = tuple(
+  (width, number) for width in config.WIDTHS for number in config.NUM_EXAMPLES
 )
 
 STUDY = claims.Study(
