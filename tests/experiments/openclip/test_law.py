@@ -39,7 +39,7 @@ def test_an_exact_law_is_found():
     assert found.predicted == pytest.approx(found.measured)
   text = law.block(law.by_figure(study.STUDY, _outcome(_exact)))
   assert "| 0.100 ± 0.000 (3) |" in text
-  assert "131,072" in text
+  assert "width 128 with 65,536 pairs" in text
 
 
 def test_the_held_out_arm_does_not_decide_the_law():
