@@ -1,6 +1,7 @@
 """Two towers that meet in one embedding space."""
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -255,15 +256,31 @@ def settings_of(
 
 
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
-  """Return a new model's parameters, a nested dict of float32 arrays."""
+  """Return a new model's parameters, a nested dict of float32 arrays.
+
+  Inside of a program, this is traced once for each config: a run asks for the
+  shapes of its parameters several times before it makes them.
+  """
+  make_fn = _traced_params if isinstance(key, jax.core.Tracer) else _new_params
+  return make_fn(config, key)
+
+
+def _new_params(config: ModelConfig, key: jax.Array) -> Params:
   model = DualEncoder(config, rngs=nnx.Rngs(params=key))
   return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
+# Its operations become those of the program around it, as without it.
+_traced_params = jax.jit(_new_params, static_argnums=0, inline=True)
+
+
+@functools.lru_cache(maxsize=32)
 def make_graph(
   config: ModelConfig, batch_axes: tuple[str, ...] = ()
 ) -> nnx.GraphDef:
   """Return the model without its parameters; no array is made.
+
+  It is traced once for each config, which takes a tenth of a second.
 
   Args:
     config: checked.

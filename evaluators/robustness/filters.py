@@ -8,8 +8,7 @@ computed with NumPy and SciPy; edges are treated as they treat them.
 import math
 
 import numpy as np
-import scipy.fft
-import scipy.ndimage
+import scipy  # fft and ndimage take half a second, and load at their first use
 
 
 def truncated(image_YXC: np.ndarray) -> np.ndarray:

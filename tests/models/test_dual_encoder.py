@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from models import dual_encoder
 from tests.models import towers
@@ -333,3 +334,50 @@ def test_features_before_the_projection(bias):
 def test_configs_are_frozen():
   with pytest.raises(dataclasses.FrozenInstanceError):
     towers.MODEL.dtype = "float32"
+
+
+def test_a_config_is_traced_once(monkeypatch):
+  config = towers.make_config(embed_dim=20)
+  made = []
+  init = dual_encoder.DualEncoder.__init__
+
+  def counted(self, *args, **kwargs):
+    made.append(kwargs.get("batch_axes"))
+    init(self, *args, **kwargs)
+
+  monkeypatch.setattr(dual_encoder.DualEncoder, "__init__", counted)
+  same = towers.make_config(embed_dim=20)
+  assert same is not config
+  graph = dual_encoder.make_graph(config)
+  assert dual_encoder.make_graph(same) is graph
+  assert dual_encoder.make_graph(config, ("data",)) is not graph
+  assert made == [(), ("data",)]
+  made.clear()
+  for one in (config, same):
+    shapes = jax.eval_shape(
+      lambda key, one=one: dual_encoder.init_params(one, key), jax.random.key(0)
+    )
+    assert shapes["img"]["projection"]["kernel"].shape[-1] == 20
+  assert len(made) == 1
+
+
+def test_a_traced_config_has_the_program_and_the_numbers_of_a_new_one():
+  config = towers.make_config(embed_dim=24)
+  key = jax.random.key(3)
+
+  def new(key):
+    model = dual_encoder.DualEncoder(config, rngs=nnx.Rngs(params=key))
+    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+  def again(key):
+    return dual_encoder.init_params(config, key)
+
+  for _ in range(2):
+    jax.eval_shape(lambda key: again(key), key)
+  new.__name__ = again.__name__
+  assert (
+    jax.jit(again).lower(key).as_text() == jax.jit(new).lower(key).as_text()
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal, jax.jit(again)(key), jax.jit(new)(key)
+  )
