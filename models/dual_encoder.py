@@ -258,7 +258,7 @@ def settings_of(
 def init_params(config: ModelConfig, key: jax.Array) -> Params:
   """Return a new model's parameters, a nested dict of float32 arrays.
 
-  Inside of a program, this is traced once for each config: a run asks for the
+  Inside of a program, a config is traced once in a process: a run asks for the
   shapes of its parameters several times before it makes them.
   """
   make_fn = _traced_params if isinstance(key, jax.core.Tracer) else _new_params
@@ -270,7 +270,8 @@ def _new_params(config: ModelConfig, key: jax.Array) -> Params:
   return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-# Its operations become those of the program around it, as without it.
+# JAX keeps the trace of a config. `inline` puts its operations into the program
+# around it, which is the same as one without this cache.
 _traced_params = jax.jit(_new_params, static_argnums=0, inline=True)
 
 
@@ -280,7 +281,7 @@ def make_graph(
 ) -> nnx.GraphDef:
   """Return the model without its parameters; no array is made.
 
-  It is traced once for each config, which takes a tenth of a second.
+  A config is traced once in a process; further calls return the same object.
 
   Args:
     config: checked.
