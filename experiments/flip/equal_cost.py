@@ -2,13 +2,13 @@
 
   python -m experiments.flip.equal_cost
 
-Read from results.json beside this file and in experiments/openclip, whose runs
-of width 128 are runs on whole pictures too; written into the block of README.md
+Read from results.json beside this file; written into the block of README.md
 between <!-- cost --> and <!-- /cost -->.
 
-Runs on whole pictures with 32,768, 65,536 and 131,072 pairs are joined by
-straight lines over the logarithm of FLOPs, for each seed. The distance of an
-arm is its figure less the one that the line of its seed has at its FLOPs.
+Runs on whole pictures with 32,768 and 65,536 pairs are joined by a straight
+line over the logarithm of FLOPs, for each seed. The distance of an arm is its
+figure less the one that the line of its seed has at its FLOPs; an arm that
+costs less or more than both has none.
 """
 
 import pathlib
@@ -20,7 +20,6 @@ from absl import app, flags
 
 from experiments.flip import config
 from experiments.flip import study as study_lib
-from experiments.openclip import study as openclip_study
 from experiments.parts import program
 from experiments.studies import claims, marked_text, outcomes, report, tables
 from runtime import failures
@@ -29,10 +28,8 @@ from training.comparison import figures as figures_lib
 MARK = "cost"
 _FOLDER = pathlib.Path(__file__).parent
 _FLAGS = flags.FlagValues()
-# Arms on whole pictures, which the line goes through, and OpenCLIP's.
+# Arms on whole pictures, which the line goes through.
 _WHOLE = ("whole, half the pairs", "whole")
-_LONGEST = 2 * config.NUM_EXAMPLES
-LONGEST = f"width 128, {_LONGEST:,} pairs"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -40,12 +37,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"arguments must be flags; got {argv[1:]}")
   try:
-    text = block(
-      outcomes.read(study_lib.STUDY, _FOLDER / outcomes.JSON),
-      outcomes.read(
-        openclip_study.STUDY, _FOLDER.parent / "openclip" / outcomes.JSON
-      ),
-    )
+    text = block(outcomes.read(study_lib.STUDY, _FOLDER / outcomes.JSON))
     readme = _FOLDER / report.README
     marked_text.write(readme, marked_text.replaced(readme, MARK, text))
   except failures.RunError as error:
@@ -54,23 +46,18 @@ def main(argv: Sequence[str]) -> None:
 
 
 def distances(
-  ours: outcomes.Outcome, openclip: outcomes.Outcome, figure: claims.Figure
+  outcome: outcomes.Outcome, figure: claims.Figure
 ) -> Mapping[str, list[float]]:
   """Return arm -> distance of each seed, of arms within the line's FLOPs.
 
   Args:
-    ours: trials of this study.
-    openclip: trials of experiments/openclip.
-    figure: figure that both have.
+    outcome: trials of the study.
+    figure: one of the study's.
   """
   study = study_lib.STUDY
   line = [study.arm(name) for name in _WHOLE]
   costs = [_cost(arm) for arm in line]
-  costs.append(config.gflops(num_examples=_LONGEST))
-  values = [outcomes.values(ours, arm, figure) for arm in line]
-  values.append(
-    outcomes.values(openclip, openclip_study.STUDY.arm(LONGEST), figure)
-  )
+  values = [outcomes.values(outcome, arm, figure) for arm in line]
   return {
     arm.name: [
       value
@@ -79,17 +66,17 @@ def distances(
           np.log(_cost(arm)), np.log(costs), [some[seed] for some in values]
         )
       )
-      for seed, value in outcomes.values(ours, arm, figure).items()
+      for seed, value in outcomes.values(outcome, arm, figure).items()
     ]
     for arm in study.arms
     if arm.name not in _WHOLE and costs[0] <= _cost(arm) <= costs[-1]
   }
 
 
-def block(ours: outcomes.Outcome, openclip: outcomes.Outcome) -> str:
+def block(outcome: outcomes.Outcome) -> str:
   """Return the table of distances as Markdown."""
   figures = study_lib.STUDY.figures
-  found = [distances(ours, openclip, figure) for figure in figures]
+  found = [distances(outcome, figure) for figure in figures]
   table = figures_lib.markdown(
     ["arm", "GFLOP of a run", *(figure.label for figure in figures)],
     [
@@ -107,10 +94,9 @@ def block(ours: outcomes.Outcome, openclip: outcomes.Outcome) -> str:
   )
   return (
     f"{table}\n\nR@10 less that of whole pictures at equal GFLOPs, between runs"
-    f" of {config.NUM_EXAMPLES // 2:,}, {config.NUM_EXAMPLES:,} and"
-    f" {_LONGEST:,} pairs, the last one of experiments/openclip. Means ± sample"
-    " standard deviations over seeds. Nothing here is tested:"
-    " the table was made after the results were seen."
+    f" of {config.NUM_EXAMPLES // 2:,} and {config.NUM_EXAMPLES:,} pairs. Means"
+    " ± sample standard deviations over seeds. Nothing here is tested: the"
+    " table was made after the results were seen."
   )
 
 
