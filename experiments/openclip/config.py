@@ -16,7 +16,7 @@ BATCH_SIZE = 256
 WIDTHS = {32: 2, 64: 4, 128: 4}
 NUM_EXAMPLES = (16_384, 32_768, 65_536)
 # Width and pairs of the arm that the law does not see: the largest compute.
-HELD_OUT = (128, 65_536)
+HELD_OUT = (max(WIDTHS), max(NUM_EXAMPLES))
 
 
 def get_config() -> ml_collections.ConfigDict:
