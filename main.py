@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from absl import app
 
 import tasks
-from runtime import failures, huge_pages, stopping
+from runtime import failures, garbage, huge_pages, stopping
 from tasks import command_line
 
 
@@ -33,4 +33,5 @@ def _parse(argv: Sequence[str]) -> Sequence[str]:
 
 if __name__ == "__main__":
   huge_pages.restart()
+  garbage.raise_threshold()
   app.run(failures.reported(main, stopping.end), flags_parser=_parse)

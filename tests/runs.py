@@ -62,15 +62,13 @@ class Runner:
 
   Attributes:
     cache_dir: prepared data, shared.
-    compiled: compiled programs. Only the run that others are compared with
-      writes there: JAX writes these files in place, and a reader could see
-      half of one. None: compile everything.
+    compiled: folder of compiled programs, which all processes read and write.
+      None: compile everything.
     python: the interpreter.
   """
 
   cache_dir: pathlib.Path
   compiled: pathlib.Path | None
-  writes_compiled: bool = False
   python: str = sys.executable
 
   def start(
@@ -93,16 +91,19 @@ class Runner:
     if workdir is not None:
       command.append(f"--workdir={workdir}")
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    if "--task=plan" not in args:
+    plans = "--task=plan" in args
+    if not plans:
       # Compiles in half the time, and these programs run for a moment only.
       settings["XLA_FLAGS"] = (
         f"--xla_backend_optimization_level=0 {FAST_COMPILATION}"
       )
-    if self.compiled is not None:
-      least = "0.1" if self.writes_compiled else "1e9"
+    if self.compiled is not None and not plans:
       settings |= {
         "JAX_COMPILATION_CACHE_DIR": str(self.compiled),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": least,
+        # JAX writes these files in place. With a limit of size it locks the
+        # folder, and no process reads half of a file.
+        "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**34),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
       }
     return subprocess.Popen(
       [*command, *args],

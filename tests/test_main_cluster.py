@@ -31,14 +31,6 @@ metrics.Writer.write = slow
 
 
 @pytest.fixture(scope="module")
-def runner(runner, tmp_path_factory):
-  # Programs of several processes are not those of one, and only these tests,
-  # one after another, write them.
-  folder = tmp_path_factory.mktemp("compiled")
-  return dataclasses.replace(runner, compiled=folder, writes_compiled=True)
-
-
-@pytest.fixture(scope="module")
 def alone(runner, tmp_path_factory):
   """Return the folder of a run of one process with 4 devices."""
   workdir = tmp_path_factory.mktemp("alone") / "run"

@@ -1,6 +1,5 @@
 """Runs of three phases that are killed around the switches end as unbroken."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -134,9 +133,6 @@ def test_two_processes_killed_within_a_switch(
   runner, unbroken, pairs, tmp_path
 ):
   """Two processes resume to their own bits, and to one process's figures."""
-  runner = dataclasses.replace(
-    runner, compiled=tmp_path / "compiled", writes_compiled=True
-  )
   flags = (
     f"--config.data.sources.main.path={pairs}",
     f"--config.data.cache_dir={tmp_path / 'cache'}",

@@ -50,7 +50,7 @@ def test_killed_after_a_checkpoint(runner, reference, tmp_path):
   fresh = dataclasses.replace(runner, compiled=None)
   workdir = tmp_path / "run"
   process = fresh.start(workdir, *_NO_EVALUATION)
-  first = workdir / "checkpoints" / "5"
+  first = workdir / "checkpoints" / "10"
   runs.wait_until(first.exists, process)
   time.sleep(random.uniform(0, 0.3))
   runs.kill(process)
@@ -208,7 +208,7 @@ def test_corrupted_newest_checkpoint(runner, reference, copied):
   largest.write_bytes(content)
   result = _complete(runner, copied, *_NO_EVALUATION)
   assert "Checkpoint of step 40 is not usable" in result.stderr
-  assert "Resuming from the checkpoint of step 35" in result.stderr
+  assert "Resuming from the checkpoint of step 30" in result.stderr
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
@@ -217,13 +217,13 @@ def test_a_checkpoint_without_its_metadata(runner, reference, copied):
   (copied / "checkpoints" / "40" / "_CHECKPOINT_METADATA").unlink()
   result = _complete(runner, copied, *_NO_EVALUATION)
   assert "Checkpoint of step 40 is not usable" in result.stderr
-  assert "Resuming from the checkpoint of step 35" in result.stderr
+  assert "Resuming from the checkpoint of step 30" in result.stderr
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 
 @pytest.mark.slow
 def test_all_checkpoints_broken(runner, copied):
-  _drop_checkpoints(copied, 15)
+  _drop_checkpoints(copied, 21)
   for path in (copied / "checkpoints").glob("*/params/d/*"):
     path.write_bytes(b"")
   before = _snapshot(copied)
@@ -231,8 +231,8 @@ def test_all_checkpoints_broken(runner, copied):
   assert result.code == 1
   last = result.stderr.strip().splitlines()[-1]
   assert last.startswith("error: No checkpoint in "), result.stderr
+  assert "step 20 (" in last
   assert "step 10 (" in last
-  assert "step 5 (" in last
   assert "Traceback" not in result.stderr
   after = _snapshot(copied)
   for snapshot in (before, after):
@@ -270,14 +270,14 @@ def test_fewer_steps_than_were_made_is_refused(runner, copied):
 
 @pytest.mark.slow
 def test_another_interval_is_accepted(runner, reference, copied):
-  _drop_checkpoints(copied, 31)
+  _drop_checkpoints(copied, 11)
   result = _complete(
-    runner, copied, "--config.checkpoint.every_steps=3", *_NO_EVALUATION
+    runner, copied, "--config.checkpoint.every_steps=7", *_NO_EVALUATION
   )
-  assert "checkpoint.every_steps changed from 5 to 3" in result.stderr
+  assert "checkpoint.every_steps changed from 10 to 7" in result.stderr
   saved = {int(p.name) for p in (copied / "checkpoints").iterdir()}
-  assert {30, 33, 36, 39, 40} <= saved
-  assert 35 not in saved
+  assert {10, 14, 21, 28, 35, 40} <= saved
+  assert 20 not in saved
   runs.assert_same_run(copied, reference, runner.cache_dir)
 
 

@@ -57,13 +57,13 @@ def test_the_best_step_is_what_a_run_is(runner, tmp_path):
 
   # Killed after step 30 was judged, the run selects the same again.
   for folder in (workdir / "checkpoints").iterdir():
-    if int(folder.name) > 15:
+    if int(folder.name) > 20:
       shutil.rmtree(folder)
   (workdir / "results.json").unlink()
   before = runs.saved_arrays(workdir / "selected", runner.cache_dir)
   result = runner.run(workdir, *_SELECT, config=_CONFIG)
   assert result.code == 0, result.stderr
-  assert "Resuming from the checkpoint of step 15" in result.stderr
+  assert "Resuming from the checkpoint of step 20" in result.stderr
   after = runs.saved_arrays(workdir / "selected", runner.cache_dir)
   assert before.keys() == after.keys()
   for name, value in before.items():

@@ -20,8 +20,7 @@ _CALL = "question_runs.before_main(pathlib.Path({!r}))"
 @pytest.mark.slow
 def test_stopped_run_goes_on_to_the_same_bits(tmp_path: pathlib.Path):
   rad = fixture.write_rad(tmp_path / "rad")
-  compiled = tmp_path / "compiled"
-  runner = runs.Runner(tmp_path / "cache", compiled, writes_compiled=True)
+  runner = runs.Runner(tmp_path / "cache", tmp_path / "compiled")
   process = runner.start(
     tmp_path / question_runs.STOPPED,
     *("--task=vqa", f"--config.vqa.path={rad}"),

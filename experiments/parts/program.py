@@ -5,6 +5,8 @@ from typing import Any
 
 from absl import app, flags
 
+from runtime import garbage
+
 
 def run(
   main: Callable[[Sequence[str]], Any], flag_values: flags.FlagValues
@@ -14,6 +16,7 @@ def run(
   They stand apart from main.py's of the same names, and are parsed after those
   of absl, such as --help and --verbosity.
   """
+  garbage.raise_threshold()
   app.run(
     main,
     flags_parser=lambda argv: flag_values(flags.FLAGS(argv, known_only=True)),

@@ -5,8 +5,6 @@ Processes of one machine with different TMPDIR folders stand for them.
 python -m pytest tests/long/machine_losses.py
 """
 
-import dataclasses
-
 import pytest
 
 from runtime.storage import bucket_path, committed, objects
@@ -32,12 +30,6 @@ def commit_or_die(local, folder):
   commit(local, folder)
 committed.commit = commit_or_die
 """
-
-
-@pytest.fixture(scope="module")
-def runner(runner, tmp_path_factory):
-  folder = tmp_path_factory.mktemp("compiled")
-  return dataclasses.replace(runner, compiled=folder, writes_compiled=True)
 
 
 def _finish(processes):
