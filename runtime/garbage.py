@@ -2,7 +2,7 @@
 
 Imports and traces make hundreds of thousands of objects, nearly all of them for
 good. Python looks through the newest of them each time that 700 more exist than
-before, and now and then through all: 7 % of the CPU time of a short run
+before, and now and then through all: 6 % of the CPU time of a short run
 (benchmarks/garbage.py). Objects that no cycle holds are freed at once whatever
 the threshold, arrays among them.
 """
