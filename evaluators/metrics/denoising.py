@@ -15,12 +15,13 @@ def psnr(error_N: np.ndarray) -> np.ndarray:
   """Return the ratio of each image in dB, by its mean squared error: [N].
 
   Args:
-    error_N: of pixels in [0, 1], whose peak is 1.
+    error_N: of pixels in [0, 1], whose peak is 1. Computed as float64, so
+      that "gain" of record is the difference of its two means.
 
   >>> psnr(np.array([0.01, 0.0001]))
   array([20., 40.])
   """
-  return -10 * np.log10(np.maximum(error_N, _LEAST))
+  return -10 * np.log10(np.maximum(error_N.astype(np.float64), _LEAST))
 
 
 def record(rebuilt_N: np.ndarray, noisy_N: np.ndarray) -> dict[str, Any]:

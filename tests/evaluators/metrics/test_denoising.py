@@ -20,3 +20,11 @@ def test_figures_are_means_over_images():
   results = {"holdout": record | {"protocol": {}}}
   test_results_schema.validate(results)
   assert "50.000 (20.000)" in summary.table(results)
+
+
+def test_gain_of_float32_errors_is_the_difference_of_the_means():
+  rng = np.random.default_rng(0)
+  rebuilt_N, noisy_N = rng.uniform(0.005, 0.02, (2, 100)).astype(np.float32)
+  record = denoising.record(rebuilt_N, noisy_N)
+  difference = record["psnr"] - record["chance"]["psnr"]
+  assert record["gain"] == pytest.approx(difference, rel=1e-9)
