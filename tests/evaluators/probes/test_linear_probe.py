@@ -15,7 +15,7 @@ def exact(x, label, strength):
   """Fit scikit-learn's model so that its error is below those compared."""
   tol = 1e-7 * min(1, 1 / strength)
   model = linear_model.LogisticRegression(
-    C=strength, tol=tol, max_iter=20_000
+    C=strength, tol=tol, max_iter=20_000, solver="newton-cg"
   ).fit(x.astype(np.float64), label)
   assert model.n_iter_[0] < 20_000
   return model
